@@ -1,0 +1,1 @@
+"""bytes ↔ batches, without I/O."""
