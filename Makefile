@@ -1,0 +1,60 @@
+# Needs Python ≥ 3.11 with venv and pip, and make; every target sets up what it lacks in .venv.
+# ARGS="…" goes to the program: make up ARGS="--for 30s -o json", make test ARGS="tests/net -x".
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# What a target prints on standard output is its result alone (`-o json` is piped into other programs), so set-up
+# speaks on standard error.
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUN := $(VENV)/.run
+DEV := $(VENV)/.dev
+
+.DEFAULT_GOAL := help
+.PHONY: help up hawse test check format bench-logs clean
+
+help: ## Say what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+up: $(RUN) ## Run the logs pipeline on this machine and watch it (ARGS="--for 30s -o json": unattended)
+	@exec $(BIN)/hawse up $(ARGS)
+
+hawse: $(RUN) ## Run any command of the program: make hawse ARGS="validate --config x.yaml"
+	@exec $(BIN)/hawse $(ARGS)
+
+test: $(DEV) ## All tests
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+check: $(DEV) ## Format, lint, types, import layers
+	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: $(DEV) ## Format the code, and mend what the linter can
+	@$(BIN)/ruff format --quiet .
+	@$(BIN)/ruff check --quiet --fix .
+
+bench-logs: $(RUN) ## What a gigabyte of logs costs, one JSON line a role (BENCH_DATA, BENCH_URL replace its own ends)
+	@exec $(BIN)/python -m bench.logs $(ARGS)
+
+clean: ## Remove the environment and the caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Hawse needs Python 3.11 or later, and $(PYTHON) is not: make PYTHON=/path/to/python3.11 …" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) >&2 || { rm -rf $(VENV); \
+	  echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
+
+$(RUN): pyproject.toml | $(BIN)/python
+	@echo "setting up $(VENV) (once)" >&2
+	@$(PIP) install --editable . >&2
+	@touch $@
+
+# Dependency groups need pip ≥ 25.1, which is newer than what Debian 12 puts into a virtual environment.
+$(DEV): pyproject.toml $(RUN)
+	@echo "setting up $(VENV) for development (once)" >&2
+	@$(PIP) install 'pip>=25.1' >&2
+	@$(PIP) install --group dev >&2
+	@touch $@
