@@ -1,0 +1,157 @@
+"""Content encodings: gzip (RFC 1952), zstd (RFC 8878), deflate (RFC 1950), identity.
+
+`compress` takes pieces and never joins them first. `decompress` is for bytes from strangers: what it may produce is
+bounded while it is produced.
+"""
+
+from collections.abc import Callable, Iterable
+
+import zstandard
+from isal import igzip_lib, isal_zlib
+
+from hawse.wire import Buffer
+
+ENCODINGS = ("gzip", "zstd", "deflate", "identity")
+_GzipError: type[Exception] = igzip_lib.IsalError
+_PIECE = 256 << 10
+_UNJUDGED = 1 << 20  # a small body may have any ratio
+_WINDOW = 8 << 20  # RFC 8878, 3.1.1.1.2: what every decoder must support, and what a stranger may make us allocate
+
+
+class TooLarge(ValueError):
+    """More output than allowed. The message names the limit."""
+
+
+class Malformed(ValueError):
+    """Not what the content encoding says, or cut off."""
+
+
+def content_encoding(compression: str) -> str:
+    """The Content-Encoding of a `compression` setting; "" for none."""
+    return {"none": "", "zlib": "deflate"}.get(compression, compression)
+
+
+def compress(parts: Iterable[Buffer], compression: str, level: int = 1) -> bytes:
+    """Pieces to one body. `compression` is a setting's value ("gzip", "zstd", "deflate", "zlib", "none", "")."""
+    encoding = content_encoding(compression)
+    if encoding == "zstd":
+        return _flushed(zstandard.ZstdCompressor(level=level or 3).compressobj(), parts)
+    if encoding in {"gzip", "deflate"}:
+        wbits = 31 if encoding == "gzip" else 15
+        return _flushed(isal_zlib.compressobj(min(level, 3), isal_zlib.DEFLATED, wbits), parts)
+    if encoding == "":
+        return b"".join(parts)
+    raise ValueError(f"no such compression: {compression!r}")
+
+
+def _flushed(compressor: "isal_zlib.Compress | zstandard.ZstdCompressionObj", parts: Iterable[Buffer]) -> bytes:
+    """Small pieces are gathered: a call of the compressor costs more than copying a few bytes."""
+    out: list[bytes] = []
+    gathered: list[Buffer] = []
+    size = 0
+    for part in parts:
+        gathered.append(part)
+        size += len(part)
+        if size >= _PIECE:
+            out.append(compressor.compress(b"".join(gathered)))
+            gathered.clear()
+            size = 0
+    if gathered:
+        out.append(compressor.compress(b"".join(gathered)))
+    out.append(compressor.flush())
+    return b"".join(out)
+
+
+def decompress(body: bytes, encoding: str, limit: int, ratio: int = 0) -> bytes:
+    """Undo a Content-Encoding (several may be listed, the last is undone first).
+
+    Gives at most `limit` bytes and, above 1 MiB, at most `ratio` times the input (0: any). Raises TooLarge, Malformed,
+    or KeyError with the name of an encoding that is not in ENCODINGS.
+    """
+    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
+        if name not in {"", "identity"}:
+            allowed = min(limit, max(_UNJUDGED, ratio * len(body))) if ratio else limit
+            try:
+                body = _DECODERS[name](body, allowed)
+            except TooLarge:
+                if allowed == limit:
+                    raise TooLarge(f"decompressed, the body has over {limit} bytes (max_request_body_size)") from None
+                message = f"the body decompresses to over {ratio} times its size (max_decompression_ratio)"
+                raise TooLarge(message) from None
+    return body
+
+
+def _inflated(data: bytes, limit: int, wbits: int) -> bytes:
+    """A gzip body may have several members in a row (RFC 1952, 2.2)."""
+    out: list[bytes] = []
+    left = limit + 1  # one more, to tell full from too much
+    while data:
+        stream = isal_zlib.decompressobj(wbits)
+        try:
+            piece = stream.decompress(data, left)
+        except _GzipError as error:
+            raise Malformed(f"the body is no valid {'gzip' if wbits == 31 else 'deflate'} data: {error}") from None
+        out.append(piece)
+        left -= len(piece)
+        if left == 0:
+            raise TooLarge
+        if not stream.eof:
+            raise Malformed("the compressed body is cut off")
+        data = stream.unused_data
+    return out[0] if len(out) == 1 else b"".join(out)
+
+
+def _gunzip(data: bytes, limit: int) -> bytes:
+    if not data:
+        raise Malformed("the compressed body is empty")
+    return _inflated(data, limit, 31)
+
+
+def _undeflate(data: bytes, limit: int) -> bytes:
+    """HTTP's deflate is zlib's format (RFC 9110, 8.4.1.2), but some clients send it without header."""
+    if len(data) < 2:
+        raise Malformed("the compressed body is cut off")
+    has_header = data[0] & 15 == 8 and (data[0] << 8 | data[1]) % 31 == 0
+    return _inflated(data, limit, 15 if has_header else -15)
+
+
+def _unzstd(data: bytes, limit: int) -> bytes:
+    """One frame, as nearly always: at once. Else carefully, which also finds out what is wrong."""
+    try:
+        if zstandard.frame_content_size(data) > limit:
+            raise TooLarge
+        return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompress(
+            data, max_output_size=limit, allow_extra_data=False
+        )
+    except zstandard.ZstdError:
+        pass
+    try:
+        return _unzstd_frames(data, limit)
+    except zstandard.ZstdError as error:
+        raise Malformed(f"the body is no valid zstd data: {error}") from None
+
+
+def _unzstd_frames(data: bytes, limit: int) -> bytes:
+    """Frames in a row. The reader is bounded but takes a cut-off frame for its end; the object is neither."""
+    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(data, read_across_frames=True)
+    size = 0
+    while piece := reader.read(_PIECE):
+        size += len(piece)
+        if size > limit:
+            raise TooLarge
+    out = []
+    while data:
+        frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+        out.append(frame.decompress(data))
+        if not frame.eof:
+            raise Malformed("the compressed body is cut off")
+        data = frame.unused_data
+    return b"".join(out)
+
+
+_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+    "gzip": _gunzip,
+    "x-gzip": _gunzip,
+    "deflate": _undeflate,
+    "zstd": _unzstd,
+}

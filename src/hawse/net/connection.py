@@ -1,0 +1,297 @@
+"""One client's connection to our server: requests in, answers out, in order, within time limits."""
+
+import asyncio
+import logging
+from collections import deque
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
+
+from hawse.net import cors
+from hawse.net.http import HttpError, Request, Response, StreamResponse, reason
+from hawse.net.parsing import Incoming, RequestReader, decoded
+from hawse.net.settings import ServerConfig
+
+if TYPE_CHECKING:
+    from hawse.net.listener import Listener
+
+log = logging.getLogger("hawse.net.server")
+
+_LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read our answer
+_LINGER_BYTES = 4 << 20
+_NO_BODY = frozenset({204, 304})
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Reads while it answers only as far as one receive goes: then the client has to wait."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._settings = listener.settings
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._reader: RequestReader = cast(RequestReader, None)
+        self._waiting: deque[Incoming | HttpError] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._paused = False
+        self._lingering = -1  # bytes thrown away since we refused; -1 while we don't
+        self._writable: asyncio.Future[None] | None = None
+        self._full = False
+        self._closing = False
+        # What happens when: (loop time, what is late). Looked at by the listener's sweep, so that no timer is needed
+        # per request.
+        self.deadline = float("inf")
+        self._began = 0.0
+
+    # --- asyncio's callbacks ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+        self._reader = RequestReader(
+            self._settings,
+            self._listener.routes,
+            self._listener.scratch,
+            address,
+            self,
+        )
+        self._listener.opened(self)
+        self._set_deadline()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+        return self._reader.buffer()
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._lingering >= 0:
+            self._lingering += nbytes
+            if self._lingering > _LINGER_BYTES:
+                self._transport.abort()
+            return
+        was_idle = self._reader.idle
+        self._reader.received(nbytes)
+        if self._task is None:
+            self._next()
+        elif self._waiting or not self._reader.idle:
+            self._pause()
+        if was_idle and not self._reader.idle:
+            self._began = self._listener.loop.time()
+        if self._task is None:
+            self._set_deadline()
+
+    def eof_received(self) -> bool:
+        return False  # a client that has closed its side is taken to be gone
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        self._closing = True
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+        self._wake()
+        self._listener.closed(self)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
+
+    # --- requests -----------------------------------------------------------------------------------------------
+
+    # The three are parsing.Sink.
+
+    def head(self, incoming: Incoming) -> None:
+        if incoming.continue_ and self._task is None and not self._waiting:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def request(self, incoming: Incoming) -> None:
+        self._waiting.append(incoming)
+
+    def refuse(self, error: HttpError) -> None:
+        self._waiting.append(error)
+
+    def _next(self) -> None:
+        """Begin with the next request, if there is one."""
+        if not self._waiting:
+            return
+        incoming = self._waiting.popleft()
+        self.deadline = float("inf")
+        if isinstance(incoming, HttpError):
+            self._finish(incoming.response)
+            return
+        mount = incoming.route.mount
+        self._task = self._listener.loop.create_task(self._answer(incoming))
+        mount.running.add(self._task)
+        self._task.add_done_callback(mount.running.discard)
+
+    async def _answer(self, incoming: Incoming) -> None:
+        try:
+            response = await self._handled(incoming)
+            close = incoming.close or self._closing
+            await self._send(incoming, response, close=close)
+        except (ConnectionError, TimeoutError):
+            self._transport.abort()  # the client is gone, or doesn't read
+            return
+        finally:
+            self._task = None
+        if close:
+            self._transport.close()
+        elif not self._transport.is_closing():
+            self._resume()
+            self._next()
+            if self._task is None:
+                self._set_deadline()
+
+    async def _handled(self, incoming: Incoming) -> Response:
+        """The handler's response; a failure is answered with 500 and told once, here."""
+        request = incoming.request
+        try:
+            return await incoming.route.handler(decoded(incoming))
+        except HttpError as error:
+            return error.response
+        except Exception:
+            owner = incoming.route.mount.owner
+            log.exception("%s: %s %s from %s failed", owner, request.method, request.path, request.peer)
+            return Response(500, "internal error; the server's log has details\n", content_type="text/plain")
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    async def _send(self, incoming: Incoming, response: Response, *, close: bool) -> None:
+        extra = self._extra_headers(incoming, response)
+        if isinstance(response, StreamResponse):
+            await self._stream(incoming, response, extra, close=close or incoming.http10)
+            incoming.close = close or incoming.http10
+            return
+        head = _head(response.status, response.content_type, len(response.body), close)
+        if incoming.http10 and not close:
+            extra += "connection: keep-alive\r\n"
+        body = b"" if incoming.request.method == "HEAD" or response.status in _NO_BODY else response.body
+        self._transport.write(b"".join((head, extra.encode("latin-1", "replace"), b"\r\n", body)))
+        await self._drained()
+
+    async def _stream(self, incoming: Incoming, response: StreamResponse, extra: str, *, close: bool) -> None:
+        chunked = not incoming.http10
+        head = _head(response.status, response.content_type, -1, close)
+        framing = b"transfer-encoding: chunked\r\n\r\n" if chunked else b"\r\n"
+        self._transport.write(head + extra.encode("latin-1", "replace") + framing)
+        try:
+            if incoming.request.method != "HEAD":
+                async for piece in response.pieces:
+                    if piece:
+                        self._transport.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+                    await self._drained()
+        except Exception as error:  # the head is out: only breaking off can tell the client that something is amiss
+            if not isinstance(error, ConnectionError | TimeoutError):
+                log.exception("%s: the answer to %s broke off", incoming.route.mount.owner, incoming.request.path)
+            raise ConnectionAbortedError from None
+        finally:
+            aclose = getattr(response.pieces, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        if chunked and incoming.request.method != "HEAD":
+            self._transport.write(b"0\r\n\r\n")
+        if close:
+            self._transport.close()
+
+    async def _drained(self) -> None:
+        """Wait until the client has taken what is buffered. Raises ConnectionError or TimeoutError."""
+        if self._transport.is_closing():
+            raise ConnectionResetError
+        if self._full:
+            self._writable = self._listener.loop.create_future()
+            async with asyncio.timeout(self._settings.write_timeout or None):
+                await self._writable
+            if self._transport.is_closing():
+                raise ConnectionResetError
+
+    def _extra_headers(self, incoming: Incoming, response: Response) -> str:
+        settings = incoming.route.mount.settings
+        lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
+        if settings.response_headers:
+            lines += [f"{name}: {value}\r\n" for name, value in settings.response_headers.items()]
+        if settings.cors is not None and (origin := incoming.request.headers.get("origin")):
+            lines += [f"{name}: {value}\r\n" for name, value in cors.headers(settings.cors, origin).items()]
+        return "".join(lines)
+
+    def _finish(self, response: Response) -> None:
+        """Answer a request that wasn't read to its end, and hang up in a way that lets the client read the answer."""
+        head = _head(response.status, response.content_type, len(response.body), True)
+        extra = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+        self._transport.write(head + extra.encode("latin-1", "replace") + b"\r\n" + response.body)
+        self._lingering = 0
+        self._closing = True
+        self._resume()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.deadline = self._listener.loop.time() + _LINGER
+
+    # --- time and flow ------------------------------------------------------------------------------------------
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _set_deadline(self) -> None:
+        if self._lingering >= 0:
+            return
+        now, settings = self._listener.loop.time(), self._settings
+        if self._reader.idle:
+            limit = settings.idle_timeout
+            self._began = now
+        elif self._reader.in_head:
+            limit = settings.read_header_timeout
+        else:
+            limit = settings.read_timeout
+        self.deadline = self._began + limit if limit else float("inf")
+
+    def late(self) -> None:
+        """The deadline has passed."""
+        self.deadline = float("inf")
+        if self._lingering >= 0 or self._reader.idle:
+            self._transport.abort() if self._lingering >= 0 else self._transport.close()
+            return
+        name = "read_header_timeout" if self._reader.in_head else "read_timeout"
+        limit = getattr(self._settings, name)
+        self._finish(HttpError(408, f"the request was not complete within {limit} ({name})").response)
+
+    def turn_away(self) -> None:
+        """Too many connections."""
+        limit = self._settings.max_connections
+        message = f"all {limit} connections are in use (max_connections)"
+        self._finish(HttpError(503, message, {"retry-after": "1"}).response)
+
+    def shut(self) -> None:
+        """Close as soon as nothing is being answered."""
+        self._closing = True
+        if self._task is None and self._lingering < 0:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._task is not None:
+            self._task.cancel()
+        self._transport.abort()
+
+
+@lru_cache(maxsize=512)
+def _head(status: int, content_type: str, length: int, close: bool) -> bytes:  # noqa: FBT001
+    lines = [f"HTTP/1.1 {status} {reason(status)}\r\n"]
+    if content_type:
+        lines.append(f"content-type: {content_type}\r\n")
+    if length >= 0 and status not in _NO_BODY:
+        lines.append(f"content-length: {length}\r\n")
+    if close:
+        lines.append("connection: close\r\n")
+    return "".join(lines).encode("latin-1", "replace")
+
+
+__all__ = ["Connection", "Request", "ServerConfig"]

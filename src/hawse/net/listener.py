@@ -1,0 +1,162 @@
+"""One listening address: its sockets, its connections, its clock."""
+
+import asyncio
+import errno
+import logging
+import socket
+from typing import TypeAlias, cast
+
+from hawse.diagnostics import HawseError
+from hawse.net.connection import Connection
+from hawse.net.routes import Mount, Routes
+from hawse.net.settings import ServerConfig, split_endpoint
+from hawse.net.tls import server_context
+
+log = logging.getLogger("hawse.net.server")
+
+_Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
+
+_SCRATCH = 256 << 10
+_BACKLOG = 1024
+
+
+class Listener:
+    """Sockets bound to an endpoint. The settings of the connection are those of its first owner."""
+
+    def __init__(self, settings: ServerConfig, owner: str) -> None:
+        self.settings = settings
+        self.owner = owner
+        self.routes = Routes()
+        self.mounts: list[Mount] = []
+        self.port = 0
+        self.scratch = memoryview(bytearray(_SCRATCH))  # a receive is parsed before the next one, of whichever client
+        self.loop = asyncio.get_running_loop()
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        limits = (settings.read_header_timeout, settings.read_timeout, settings.idle_timeout)
+        self._period = max(0.02, min(1.0, *(limit / 4 for limit in limits if limit)))
+
+    async def open(self) -> None:
+        """Bind and listen. Raises HawseError saying which address, why not and what to do."""
+        context = server_context(self.settings.tls) if self.settings.tls else None
+        sockets = bind(self.settings.endpoint, self.owner)
+        self.port = sockets[0].getsockname()[1]
+        for bound in sockets:
+            server = await self.loop.create_server(
+                lambda: Connection(self),
+                sock=bound,
+                ssl=context,
+                backlog=_BACKLOG,
+                ssl_handshake_timeout=float(self.settings.read_header_timeout or 60) if context else None,
+            )
+            self._servers.append(server)
+
+    async def close(self) -> None:
+        """Stop accepting, let running requests finish, close all connections."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self._connections):
+            connection.shut()
+        try:
+            await self._empty.wait()
+        finally:
+            for connection in list(self._connections):
+                connection.abort()
+            self._stop_sweeping()
+            await asyncio.sleep(0)
+
+    def opened(self, connection: Connection) -> None:
+        """Called by a connection when it begins."""
+        self._connections.add(connection)
+        self._empty.clear()
+        if self._sweeper is None:
+            self._sweeper = self.loop.call_later(self._period, self._sweep)
+        if len(self._connections) > self.settings.max_connections:
+            connection.turn_away()
+
+    def closed(self, connection: Connection) -> None:
+        """Called by a connection when it has ended."""
+        self._connections.discard(connection)
+        if not self._connections:
+            self._empty.set()
+            self._stop_sweeping()
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        for connection in list(self._connections):
+            if connection.deadline <= now:
+                connection.late()
+        self._sweeper = self.loop.call_later(self._period, self._sweep)
+
+    def _stop_sweeping(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
+
+def bind(endpoint: str, owner: str) -> list[socket.socket]:
+    """Sockets for all addresses of an endpoint, with the same port. Raises HawseError."""
+    host, port = split_endpoint(endpoint)
+    bound: list[socket.socket] = []
+    try:
+        for family, address in _addresses(host, port, endpoint, owner):
+            at = (address[0], bound[0].getsockname()[1], *address[2:]) if bound and not port else address
+            made = socket.socket(family, socket.SOCK_STREAM)
+            bound.append(made)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host in {"", "::"} else 1)
+            made.setblocking(False)
+            made.bind(at)
+            made.listen(_BACKLOG)  # here, so that a port in use is told now
+    except OSError as error:
+        for made in bound:
+            made.close()
+        raise HawseError([*_told(error, endpoint, owner).findings]) from None
+    return bound
+
+
+def _addresses(host: str, port: int, endpoint: str, owner: str) -> list[_Address]:
+    if host == "":
+        both = _has_ipv6()
+        return [(socket.AF_INET6, ("::", port))] if both else [(socket.AF_INET, ("0.0.0.0", port))]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else str(error)
+        raise HawseError.of(
+            "HW302",
+            f"{owner} cannot listen on {endpoint}: {host!r} is no address of this machine ({reason})",
+            fix='use "0.0.0.0" for all interfaces or "localhost" for this machine only',
+            path=f"{owner}.endpoint",
+        ) from None
+    addresses: set[_Address] = {(family, cast(tuple[str | int, ...], address)) for family, _, _, _, address in found}
+    usable = [one for one in addresses if one[0] == socket.AF_INET or _has_ipv6()]
+    return sorted(usable or addresses, key=lambda one: (one[0] != socket.AF_INET, str(one)))
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _told(error: OSError, endpoint: str, owner: str) -> HawseError:
+    reason, fix = error.strerror or str(error), ""
+    port = endpoint.rpartition(":")[2]
+    if error.errno == errno.EADDRINUSE:
+        reason = f"port {port} is in use"
+        fix = f"stop the process that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port"
+    elif error.errno in {errno.EACCES, errno.EPERM}:
+        reason = f"no permission to bind port {port}"
+        fix = "choose a port above 1023, or grant the capability NET_BIND_SERVICE"
+    elif error.errno == errno.EADDRNOTAVAIL:
+        reason = "the address is not one of this machine's"
+        fix = 'use "0.0.0.0" for all interfaces or "localhost" for this machine only'
+    return HawseError.of("HW302", f"{owner} cannot listen on {endpoint}: {reason}", fix=fix, path=f"{owner}.endpoint")

@@ -1,0 +1,77 @@
+"""The process's HTTP servers. Components mount routes; those with the same endpoint share its socket."""
+
+import asyncio
+from collections.abc import Mapping
+
+from hawse.diagnostics import HawseError
+from hawse.net.http import Handler
+from hawse.net.listener import Listener
+from hawse.net.routes import Mount
+from hawse.net.settings import ServerConfig, split_endpoint
+
+
+class HttpServers:
+    """All listeners of the process, by address; a component gets it by `context.shared(HttpServers)`."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._lock = asyncio.Lock()
+
+    async def mount(self, settings: ServerConfig, routes: Mapping[tuple[str, str], Handler], *, owner: str) -> int:
+        """Answer (method, path) by handlers at `settings.endpoint`; return the port bound, which matters for port 0.
+
+        A path ending in "/*" matches everything below it, the method "*" any method. Raises HawseError where the
+        address cannot be bound, another owner has one of the routes, or has the socket with other TLS settings.
+        """
+        async with self._lock:
+            listener = self._shared(settings, owner)
+            if listener is None:
+                listener = Listener(settings, owner)
+                await listener.open()
+                self._listeners.append(listener)
+            mount = Mount(owner, settings)
+            listener.routes.add(mount, routes, settings.endpoint)
+            listener.mounts.append(mount)
+            return listener.port
+
+    def _shared(self, settings: ServerConfig, owner: str) -> Listener | None:
+        host, port = split_endpoint(settings.endpoint)
+        for listener in self._listeners if port else ():
+            if split_endpoint(listener.settings.endpoint) != (host, port) and (host, port) != (
+                split_endpoint(listener.settings.endpoint)[0],
+                listener.port,
+            ):
+                continue
+            if listener.settings.tls != settings.tls:
+                raise HawseError.of(
+                    "HW304",
+                    f"{owner} and {listener.owner} share {settings.endpoint}, but their tls settings differ",
+                    fix="give both the same tls section, or different ports",
+                    path=f"{owner}.tls",
+                )
+            return listener
+        return None
+
+    async def unmount(self, owner: str) -> None:
+        """Take away the owner's routes, wait for its running requests, and close sockets that nobody uses any more.
+
+        New requests get 404 where others use the socket, and no connection where nobody does.
+        """
+        async with self._lock:
+            mounts = [(one, mount) for one in self._listeners for mount in one.mounts if mount.owner == owner]
+            unused = []
+            for listener, mount in mounts:
+                listener.routes.remove(owner)
+                listener.mounts.remove(mount)
+                if not listener.mounts and listener in self._listeners:
+                    self._listeners.remove(listener)
+                    unused.append(listener)
+        await asyncio.gather(*(listener.close() for listener in unused))
+        running = [task for _, mount in mounts for task in mount.running]
+        if running:
+            await asyncio.wait(running)
+
+    async def close(self) -> None:
+        """Close everything, letting running requests finish."""
+        listeners, self._listeners = self._listeners, []
+        await asyncio.gather(*(listener.close() for listener in listeners))
