@@ -1,0 +1,132 @@
+"""A node's worth of containers that log: the demo's ground truth.
+
+`Node` writes; `Tally` says exactly what was written, so that whoever collects can be held against it.
+"""
+
+import random
+import time
+from pathlib import Path
+
+import msgspec
+
+from hawse.demo import cast
+from hawse.demo.runtime import ContainerLog
+
+_ROTATE_AT = 96 << 10  # bytes: small, so that a demo of half a minute shows some (kubelet's default is 10 MiB)
+_CRASH_EVERY = 12.0  # seconds
+_BURST = (0.02, 12)  # chance per container and tick, factor
+
+
+class PodTally(msgspec.Struct):
+    """What one pod has written. A record is a line as the application wrote it, its partial pieces joined."""
+
+    namespace: str
+    pod: str
+    uid: str
+    collected: bool
+    events: int = 0  # log calls of the application: a stack trace is one
+    records: int = 0
+    bytes: int = 0  # of the records' texts
+
+
+class Tally(msgspec.Struct):
+    """What the node has written so far."""
+
+    pods: list[PodTally]
+    rotations: int = 0
+    restarts: int = 0
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, in one step."""
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(msgspec.json.encode(self))
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "Tally":
+        """Read what `save` wrote."""
+        return msgspec.json.decode(path.read_bytes(), type=cls)
+
+
+class _Running:
+    """A container with its log."""
+
+    def __init__(self, pod: cast.Pod, container: cast.Container, log: ContainerLog, tally: PodTally) -> None:
+        self.pod = pod
+        self.container = container
+        self.log = log
+        self.tally = tally
+        self.number = 0
+        self.owed = 0.0  # events due but not written, a fraction
+        self.crash_at = _CRASH_EVERY
+
+
+class Node:
+    """Writes the logs of the cast below a folder. `advance` does all the work, in the caller's time."""
+
+    def __init__(self, root: Path, rng: random.Random, *, rate: float = 1.0) -> None:
+        """`root` stands for the node's /var/log; `rate` multiplies the events a second (about 100 at 1)."""
+        self.pods = cast.pods(rng)
+        self._rng = rng
+        self._rate = rate
+        self._elapsed = 0.0
+        self._last = 0
+        self.tally = Tally([PodTally(pod.namespace, pod.name, pod.uid, pod.collected) for pod in self.pods])
+        self._running = [
+            _Running(pod, container, self._log(root, pod, container), tally)
+            for pod, tally in zip(self.pods, self.tally.pods, strict=True)
+            for container in pod.containers
+        ]
+
+    def advance(self, seconds: float) -> None:
+        """Write what falls due in so much time: all of it is in the files, whole lines only, on return."""
+        self._elapsed += seconds
+        for running in self._running:
+            self._live(running, seconds)
+
+    def close(self) -> None:
+        """Close the files."""
+        for running in self._running:
+            running.log.close()
+
+    def _live(self, running: _Running, seconds: float) -> None:
+        burst = _BURST[1] if self._rng.random() < _BURST[0] else 1
+        running.owed += running.container.rate * self._rate * seconds * burst
+        while running.owed >= 1:
+            running.owed -= 1
+            self._say(running)
+        if running.log.size() > _ROTATE_AT:
+            running.log.rotate(self._now())
+            self.tally.rotations += 1
+        if running.pod.crashes and self._elapsed >= running.crash_at:
+            running.crash_at += _CRASH_EVERY
+            running.log.restart(self._container_id())
+            self.tally.restarts += 1
+
+    def _say(self, running: _Running) -> None:
+        running.number += 1
+        event = running.container.app(self._rng, running.number)
+        for line in event.lines:
+            running.log.write(self._now(), event.stream, line)
+            running.tally.records += 1
+            running.tally.bytes += len(line.encode())
+        running.tally.events += 1
+
+    def _now(self) -> int:
+        """Nanoseconds since 1970, no two alike."""
+        self._last = max(self._last + 1, time.time_ns())
+        return self._last
+
+    def _container_id(self) -> str:
+        return f"{self._rng.getrandbits(256):064x}"
+
+    def _log(self, root: Path, pod: cast.Pod, container: cast.Container) -> ContainerLog:
+        return ContainerLog(
+            root,
+            namespace=pod.namespace,
+            pod=pod.name,
+            uid=pod.uid,
+            container=container.name,
+            format_=pod.format,
+            id_=self._container_id(),
+        )
