@@ -12,7 +12,7 @@ from isal import igzip_lib, isal_zlib
 from hawse.wire import Buffer
 
 ENCODINGS = ("gzip", "zstd", "deflate", "identity")
-_GzipError: type[Exception] = igzip_lib.IsalError
+_GzipError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # the stubs take it for an instance
 _PIECE = 256 << 10
 _UNJUDGED = 1 << 20  # a small body may have any ratio
 _WINDOW = 8 << 20  # RFC 8878, 3.1.1.1.2: what every decoder must support, and what a stranger may make us allocate
