@@ -19,6 +19,7 @@ FILES = 20
 LINES = 2_970_330
 SEED = 20261123
 _VERSION = 1  # of what is generated; a change makes caches anew
+_MANIFEST = "manifest.json"
 _BLOCK = 4096  # lines written at once
 
 _START = 1_792_000_000_000_000_000  # 2026-10-14, in nanoseconds since 1970
@@ -55,19 +56,19 @@ class Dataset(NamedTuple):
 
     def files(self) -> list[Path]:
         """The log files, sorted."""
-        return sorted(self.folder.glob("*/*/*.log"))
+        return _log_files(self.folder)
 
 
 def cached(lines: int = LINES) -> Dataset:
     """The data set of so many lines, made on first use under the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hawse"
     folder = cache / f"logs-{lines}-{SEED}-v{_VERSION}"
-    manifest = folder / "manifest.json"
+    manifest = folder / _MANIFEST
     if not manifest.exists():
         making = cache / f"{folder.name}.{os.getpid()}"
         make(making, lines)
         found = measure(making)
-        (making / "manifest.json").write_text(json.dumps(found._asdict() | {"folder": ""}))
+        (making / _MANIFEST).write_text(json.dumps(found._asdict() | {"folder": ""}))
         shutil.rmtree(folder, ignore_errors=True)  # what an interrupted run left
         making.rename(folder)
     return Dataset(**json.loads(manifest.read_text()) | {"folder": folder})
@@ -96,7 +97,7 @@ def make(folder: Path, lines: int = LINES, files: int = FILES, seed: int = SEED)
 def measure(folder: Path) -> Dataset:
     """Look through a folder of CRI files (any depth): bytes, lines, records."""
     size = lines = records = 0
-    for path in folder.rglob("*.log"):
+    for path in _log_files(folder):
         with path.open("rb") as file:
             for line in file:
                 lines += 1
@@ -104,6 +105,10 @@ def measure(folder: Path) -> Dataset:
                 records += line.split(b" ", 3)[2:3] != [b"P"]
                 size += len(line)
     return Dataset(folder, size, lines, records)
+
+
+def _log_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _MANIFEST)
 
 
 def _lines(rng: random.Random, count: int) -> Iterator[str]:

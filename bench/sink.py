@@ -11,11 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import zstandard
-from isal import igzip
-
 from hawse.batch import Signal
 from hawse.codecs import otlp
+from hawse.net.compression import decompress
 
 
 class Body(NamedTuple):
@@ -26,11 +24,7 @@ class Body(NamedTuple):
 
     def decoded(self) -> bytes:
         """The message."""
-        if self.encoding == "gzip":
-            return igzip.decompress(self.data)
-        if self.encoding == "zstd":
-            return zstandard.ZstdDecompressor().stream_reader(self.data).read()
-        return self.data
+        return decompress(self.data, self.encoding, limit=1 << 30)
 
 
 def bodies(spool: Path) -> Iterator[Body]:
