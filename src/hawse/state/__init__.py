@@ -1,0 +1,1 @@
+"""State on disk: SQLite in WAL mode, one file per process."""
