@@ -26,7 +26,7 @@ class Listener:
     def __init__(self, settings: ServerConfig, owner: str) -> None:
         self.settings = settings
         self.owner = owner
-        self.routes = Routes()
+        self.routes = Routes(settings)
         self.mounts: list[Mount] = []
         self.port = 0
         self.scratch = memoryview(bytearray(_SCRATCH))  # a receive is parsed before the next one, of whichever client

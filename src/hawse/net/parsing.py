@@ -218,15 +218,16 @@ class RequestReader:
         headers = self._headers(version)
         path, query = _target(self._url)
         request = Request(method, path, raw_query=query, headers=headers, peer=self._peer)
-        incoming = Incoming(request, self._routes.find(method, path))
+        chunked = "transfer-encoding" in headers
+        incoming = Incoming(request, self._route(method, path, bodiless=not chunked and not _length(headers)))
         incoming.http10 = version == "1.0"
         incoming.close = not self._parser.should_keep_alive()
-        if "transfer-encoding" in headers:
+        if chunked:
             if headers["transfer-encoding"].strip().lower() != "chunked" or incoming.http10:
                 raise HttpError(501, "the only transfer-encoding understood is chunked, of HTTP/1.1")
             incoming.length = None
         else:
-            incoming.length = int(headers.get("content-length") or 0)
+            incoming.length = _length(headers)
         self._encoding(incoming, headers.get("content-encoding", ""))
         expect = headers.get("expect", "").lower()
         if expect == "100-continue":
@@ -234,6 +235,15 @@ class RequestReader:
         elif expect:
             raise HttpError(417, f"cannot meet Expect: {expect[:100]}")
         return incoming
+
+    def _route(self, method: str, path: str, *, bodiless: bool) -> Route:
+        """Without a body to be read first, a wrong path is no reason to hang up."""
+        try:
+            return self._routes.find(method, path)
+        except HttpError as error:
+            if not bodiless:
+                raise
+            return self._routes.fixed(error.response)
 
     def _encoding(self, incoming: Incoming, encoding: str) -> None:
         names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
@@ -278,6 +288,10 @@ class RequestReader:
         self._primed = self._incoming is not None
         if rest:
             self._feed(rest)
+
+
+def _length(headers: dict[str, str]) -> int:
+    return int(headers.get("content-length") or 0)  # digits: llhttp has seen to it
 
 
 def _name(raw: bytes) -> str:

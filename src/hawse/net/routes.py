@@ -34,7 +34,9 @@ class Route:
 class Routes:
     """Routes by path, then method. A path ending in "/*" matches all that begins like it; the longest one counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: ServerConfig) -> None:
+        """`settings` are for requests that nobody answers."""
+        self._nobody = Mount("nobody", settings)
         self._exact: dict[str, dict[str, Route]] = {}
         self._below: dict[str, dict[str, Route]] = {}  # key: the path up to and including the last slash
 
@@ -81,6 +83,14 @@ class Routes:
         raise HttpError(
             405, f"{path[:200]!r} takes {', '.join(sorted(allowed))}", {"allow": ", ".join(sorted(allowed))}
         )
+
+    def fixed(self, response: Response) -> Route:
+        """A route of nobody's that gives one answer."""
+
+        async def answer(request: Request) -> Response:  # noqa: ARG001
+            return response
+
+        return Route(answer, self._nobody)
 
     def _preflight(self, methods: Mapping[str, Route]) -> Route | None:
         """Browsers ask before they post (fetch.spec.whatwg.org, CORS-preflight)."""

@@ -1,0 +1,122 @@
+"""Connections to one server: made, kept, and told what is wrong where they cannot be."""
+
+import asyncio
+import socket
+import ssl
+
+from hawse.component import Busy
+from hawse.net.exchange import ClientConnection
+from hawse.net.settings import ClientConfig
+from hawse.net.tls import client_context
+
+_CONNECT = 10.0  # seconds for TCP and TLS, within the time-out of the request
+
+
+class Pool:
+    """Connections to one scheme, host and port. At most `max_conns_per_host` are in use; others wait."""
+
+    def __init__(self, scheme: str, host: str, port: int, settings: ClientConfig) -> None:
+        self._tls = client_context(settings.tls) if scheme == "https" else None
+        self._host = host
+        self._port = port
+        self._settings = settings
+        self._scratch = memoryview(bytearray(256 << 10))
+        self._idle: list[ClientConnection] = []
+        self._open: set[ClientConnection] = set()
+        self._slots = asyncio.Semaphore(settings.max_conns_per_host) if settings.max_conns_per_host else None
+        self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def acquire(self, *, fresh: bool = False) -> ClientConnection:
+        """A connection with nothing under way: a kept one that is still open, else a new one. Raises Busy."""
+        if self._slots is not None:
+            await self._slots.acquire()
+        try:
+            connection = None if fresh else self._kept()
+            if connection is None:
+                connection = await self._connect()
+                self._open.add(connection)
+        except BaseException:
+            self._free()
+            raise
+        return connection
+
+    def release(self, connection: ClientConnection) -> None:
+        """Give back a connection, whatever its state: it is kept or closed."""
+        self._free()
+        keep = not self._settings.disable_keep_alives and len(self._idle) < self._settings.max_idle_conns
+        if keep and connection.usable:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle.append(connection)
+        else:
+            connection.close()
+            self._open.discard(connection)
+
+    def close(self) -> None:
+        """Close all connections, in use or not."""
+        for connection in self._open:
+            connection.close()
+        self._open.clear()
+        self._idle.clear()
+
+    def _free(self) -> None:
+        if self._slots is not None:
+            self._slots.release()
+
+    def _kept(self) -> ClientConnection | None:
+        """The one used last: its server is the least likely to have lost patience."""
+        oldest = asyncio.get_running_loop().time() - (self._settings.idle_conn_timeout or float("inf"))
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.usable and connection.idle_since >= oldest:
+                return connection
+            connection.close()
+            self._open.discard(connection)
+        return None
+
+    async def _connect(self) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+        override = self._settings.tls.server_name_override
+        try:
+            async with asyncio.timeout(_CONNECT):
+                transport, connection = await loop.create_connection(
+                    lambda: ClientConnection(self._scratch),
+                    self._host,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=(override or self._host) if self._tls else None,
+                    happy_eyeballs_delay=0.25,
+                )
+        except (OSError, TimeoutError, asyncio.IncompleteReadError, UnicodeError) as error:
+            raise Busy(f"cannot connect to {self.name}: {told(error, self._host)}") from None
+        _keep_alive(transport.get_extra_info("socket"))
+        return connection
+
+
+def _keep_alive(sock: socket.socket) -> None:
+    """A peer that vanishes without a word is noticed after about a minute, also by a watch that only listens."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+
+
+def told(error: BaseException, host: str) -> str:
+    """What a network failure means, and what to do about it where that is known."""
+    if isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[-1]
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message}); set tls.ca_file to the CA that signed it"
+    if isinstance(error, ssl.SSLError):
+        if "WRONG_VERSION" in str(error) or "HTTP_REQUEST" in str(error):
+            return "it does not speak TLS; is it an http:// endpoint?"
+        return f"TLS failed ({error.reason or error})"
+    if isinstance(error, socket.gaierror | UnicodeError):
+        reason = error.strerror if isinstance(error, socket.gaierror) else "not a host name"
+        return f"{host} cannot be resolved ({reason}); check the name, and that DNS may be reached"
+    if isinstance(error, TimeoutError):
+        return "no answer in time; a firewall or NetworkPolicy may drop the packets"
+    if isinstance(error, ConnectionRefusedError):
+        return "connection refused; nothing listens there"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error) or type(error).__name__).lower()
+    return str(error) or type(error).__name__
