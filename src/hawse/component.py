@@ -319,9 +319,23 @@ class ExporterFactory(Factory[C]):
 
 
 class ConnectorFactory(Factory[C]):
-    """Makes a Connector."""
+    """Makes a Connector. `converts` says what comes out of what: pairs of signals, each to itself if not given."""
 
     kind = Kind.CONNECTOR
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002
+        config: type[C],
+        create: type[Component],
+        *,
+        needs: Callable[[C], Iterator[Need]],
+        signals: set[Signal] | frozenset[Signal] = ALL_SIGNALS,
+        stability: Stability = Stability.ALPHA,
+        converts: frozenset[tuple[Signal, Signal]] | None = None,
+    ) -> None:
+        super().__init__(type, config, create, needs=needs, signals=signals, stability=stability)
+        self.converts = frozenset((signal, signal) for signal in self.signals) if converts is None else converts
 
 
 class ExtensionFactory(Factory[C]):
