@@ -18,6 +18,7 @@ from hawse.component import Connects, Need, Reads
 from hawse.diagnostics import HawseError
 from hawse.kube import credentials, kubeconfig
 from hawse.kube.credentials import Credentials, Fixed, TokenFile
+from hawse.net.settings import TLSClient
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _PURPOSE = "Kubernetes API server"
@@ -34,8 +35,7 @@ class Auth(msgspec.Struct, frozen=True):
 class Access:
     """One API server and one identity.
 
-    `url` has no slash at its end. `tls()` gives a context that is made anew when a file behind it has changed (CA
-    and client certificates rotate), and otherwise stays the same object.
+    `url` has no slash at its end. CA and client certificates may rotate: `stamp()` tells when they have.
     """
 
     def __init__(
@@ -52,25 +52,26 @@ class Access:
         self.origin = origin  # for messages: where all this was configured
         self.extra_headers = headers or {}
         self._trust = trust
-        self._made: tuple[object, ssl.SSLContext] | None = None
-
-    @property
-    def server_name(self) -> str | None:
-        """The name to expect in the server's certificate, where it is not the URL's host."""
-        return self._trust.server_name or None
 
     async def headers(self) -> dict[str, str]:
         """What to send with a request to be known. Raises HawseError."""
         return {**self.extra_headers, **await self.credentials.headers()}
 
-    def tls(self) -> ssl.SSLContext | None:
-        """None for http://. Raises HawseError naming the certificate or key that is of no use."""
+    def stamp(self) -> object:
+        """Differs from an earlier one when a connection made then should not be used any more."""
+        return (self._trust.stamp(), self.credentials.certificate)
+
+    @contextmanager
+    def tls(self) -> Iterator[TLSClient]:
+        """Settings for an HTTP client, good for making it within the block: keys from memory are files only there.
+
+        Raises HawseError naming the certificate or key that is of no use.
+        """
         if not self.url.startswith("https:"):
-            return None
-        stamp = (self._trust.stamp(), self.credentials.certificate)
-        if self._made is None or self._made[0] != stamp:
-            self._made = (stamp, self._trust.context(self.credentials.certificate))
-        return self._made[1]
+            yield TLSClient()
+            return
+        with self._trust.settings(self.credentials.certificate) as settings:
+            yield settings
 
 
 class Trust(msgspec.Struct, frozen=True):
@@ -90,23 +91,31 @@ class Trust(msgspec.Struct, frozen=True):
         """Changes when one of the files does."""
         return tuple(_stamp(path) for path in (self.ca_file, self.cert_file, self.key_file))
 
-    def context(self, certificate: tuple[bytes, bytes] | None) -> ssl.SSLContext:
-        """A new context; `certificate` (from an exec plugin) comes before one from the kubeconfig."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.set_alpn_protocols(["http/1.1"])
-        if self.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        else:
-            self._load_authority(context)
+    @contextmanager
+    def settings(self, certificate: tuple[bytes, bytes] | None) -> Iterator[TLSClient]:
+        """What the files say now; `certificate` (from an exec plugin) comes before one from the kubeconfig."""
         cert, key = certificate or (
             self.cert_pem or self._read(self.cert_file),
             self.key_pem or self._read(self.key_file),
         )
+        authority = b"" if self.insecure else self.ca_pem or self._read(self.ca_file)
+        self._check(authority, cert, key)
+        with _in_memory(authority) as ca_file, _in_memory(cert) as cert_file, _in_memory(key) as key_file:
+            yield TLSClient(
+                ca_file=ca_file,
+                cert_file=cert_file,
+                key_file=key_file,
+                insecure_skip_verify=self.insecure,
+                server_name_override=self.server_name,
+            )
+
+    def _check(self, authority: bytes, cert: bytes, key: bytes) -> None:
+        """Fail here, where it is known what the bytes are called, rather than in the HTTP client."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        if authority:
+            self._load_authority(context, authority)
         if cert:
             self._load_identity(context, cert, key)
-        return context
 
     def _read(self, path: str) -> bytes:
         if not path:
@@ -117,11 +126,7 @@ class Trust(msgspec.Struct, frozen=True):
             fix = "check that the file is there and readable for this user"
             raise HawseError.of("HW506", f"cannot read {path}: {error.strerror}", fix=fix, file=self.file) from None
 
-    def _load_authority(self, context: ssl.SSLContext) -> None:
-        pem = self.ca_pem or self._read(self.ca_file)
-        if not pem:
-            context.load_default_certs()
-            return
+    def _load_authority(self, context: ssl.SSLContext, pem: bytes) -> None:
         try:
             context.load_verify_locations(cadata=pem.decode("ascii"))
         except (ssl.SSLError, ValueError) as error:
@@ -154,7 +159,13 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 @contextmanager
 def _in_memory(data: bytes) -> Iterator[str]:
-    """A path to `data` that never was on a disk: `ssl` takes keys from files only, and the disk may be read-only."""
+    """A path to `data` that never was on a disk: `ssl` takes keys from files only, and the disk may be read-only.
+
+    "" for no data.
+    """
+    if not data:
+        yield ""
+        return
     try:
         handle = os.memfd_create("hawse-client-key", os.MFD_CLOEXEC)
     except (AttributeError, OSError):  # not Linux, or forbidden by seccomp
