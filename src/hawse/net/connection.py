@@ -152,6 +152,8 @@ class Connection(asyncio.BufferedProtocol):
             return await incoming.route.handler(decoded(incoming))
         except HttpError as error:
             return error.response
+        except ConnectionAbortedError:
+            raise  # the handler wants this connection cut without an answer
         except Exception:
             owner = incoming.route.mount.owner
             log.exception("%s: %s %s from %s failed", owner, request.method, request.path, request.peer)
