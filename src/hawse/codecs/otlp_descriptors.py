@@ -15,20 +15,24 @@ _DEPENDENCIES = {"common": (), "resource": ("common",)}
 
 
 @cache
-def message(full_name: str) -> Any:
-    """The class of a message by its name in OTLP: `opentelemetry.proto.logs.v1.ResourceLogs`. Raises KeyError."""
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(full_name))
+def message(full_name: str, *, text_as_bytes: bool = False) -> Any:
+    """The class of a message by its name in OTLP: `opentelemetry.proto.logs.v1.ResourceLogs`. Raises KeyError.
+
+    With `text_as_bytes`, text fields hold bytes: else one stray byte makes upb refuse the whole message.
+    """
+    return message_factory.GetMessageClass(_pool(text_as_bytes=text_as_bytes).FindMessageTypeByName(full_name))
 
 
 @cache
-def _pool() -> descriptor_pool.DescriptorPool:
+def _pool(*, text_as_bytes: bool) -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
     for package in PACKAGES:
-        pool.Add(_file(package))
+        pool.Add(_file(package, text="bytes" if text_as_bytes else "string"))
     return pool
 
 
-def _file(package: str) -> descriptor_pb2.FileDescriptorProto:
+def _file(package: str, text: str = "string") -> descriptor_pb2.FileDescriptorProto:
+    """`text` is the type of text fields."""
     needed = _DEPENDENCIES.get(package, ("common", "resource"))
     file = descriptor_pb2.FileDescriptorProto(
         name=_path(package), package=f"opentelemetry.proto.{package}.v1", syntax="proto3", dependency=map(_path, needed)
@@ -39,7 +43,7 @@ def _file(package: str) -> descriptor_pb2.FileDescriptorProto:
         if name.startswith(package + "."):
             parent = made[owner].nested_type if owner in made else file.message_type
             made[name] = parent.add(name=plain)
-            _add_fields(made[name], fields)
+            _add_fields(made[name], fields, text)
     for name, values in ENUMS.items():
         owner, _, plain = name.rpartition(".")
         if name.startswith(package + "."):
@@ -53,7 +57,7 @@ def _path(package: str) -> str:
     return f"opentelemetry/proto/{package}/v1/{package}.proto"
 
 
-def _add_fields(target: descriptor_pb2.DescriptorProto, fields: tuple[Field, ...]) -> None:
+def _add_fields(target: descriptor_pb2.DescriptorProto, fields: tuple[Field, ...], text: str) -> None:
     oneofs: list[str] = []
     for field in fields:
         if field.oneof and field.oneof not in oneofs:
@@ -69,7 +73,8 @@ def _add_fields(target: descriptor_pb2.DescriptorProto, fields: tuple[Field, ...
             package, _, rest = field.type.partition(".")
             added.type_name = f".opentelemetry.proto.{package}.v1.{rest}"
         else:
-            added.type = _Type.Type.Value(f"TYPE_{field.type.upper()}")
+            type_ = text if field.type == "string" else field.type
+            added.type = _Type.Type.Value(f"TYPE_{type_.upper()}")
         if field.oneof or field.optional:
             added.oneof_index = oneofs.index(field.oneof or f"_{field.name}")
             added.proto3_optional = field.optional
