@@ -1,0 +1,254 @@
+"""The writing side of the store: append in transactions, and let the oldest go where the limits demand it.
+
+A Store belongs to one thread at a time. What it appended is on disk when `append` returns.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from hawse.backend.columns import LATEST, Lot, clamped, compress, pack, pieces
+from hawse.backend.schema import PAGE, Lock, open_for_writing
+from hawse.batch import Signal
+
+_ATTRIBUTE_NAMES = 10_000  # names of record attributes that are remembered; a stranger may send a new one each time
+_SLACK = 64 << 10  # what a transaction needs beside its blobs
+_json = msgspec.json.Encoder(order="deterministic")
+
+
+class Limits(msgspec.Struct, frozen=True):
+    """What the store may hold; 0 is no limit. The oldest go first. `max_size` is of the file, without its WAL."""
+
+    max_size: int = 1 << 30  # bytes
+    max_records: int = 0
+    max_age: float = 0.0  # seconds since it arrived
+
+
+class ItemGroup(msgspec.Struct, gc=False):
+    """Metric points or spans of one resource: `data` as it came, in `format` (`otlp`: the ResourceMetrics or
+    ResourceSpans message without the resource; otherwise the media type).
+    """
+
+    signal: Signal
+    resource: Mapping[str, Any]
+    items: int
+    data: bytes
+    format: str = "otlp"
+
+
+class Total(msgspec.Struct):
+    """Items of a signal since the file was made: `accepted` = held + `expired`."""
+
+    accepted: int = 0
+    accepted_bytes: int = 0
+    expired: int = 0
+
+
+class Store:
+    """An open file."""
+
+    def __init__(self, path: Path, limits: Limits) -> None:
+        """Open or make the file. Raises HawseError."""
+        self.path = path
+        self.limits = limits
+        self._lock = Lock(path)
+        try:
+            self._connection = open_for_writing(path)
+        except BaseException:
+            self._lock.release()
+            raise
+        self._load()
+
+    def _load(self) -> None:
+        rows = self._connection.execute
+        (self._next,) = rows("SELECT id FROM next_id").fetchone()
+        self.totals = {Signal(signal): Total(*numbers) for signal, *numbers in rows("SELECT * FROM total")}
+        self._resources: dict[str, int] = {}
+        self._names = {name for (name,) in rows("SELECT name FROM attribute")}
+        self._expired_since_sweep = 0
+
+    def close(self) -> None:
+        """Put the WAL into the file and close it."""
+        self._connection.close()
+        self._lock.release()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file that are in use."""
+        (pages,) = self._connection.execute("PRAGMA page_count").fetchone()
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        return int(pages - free) * PAGE
+
+    # --- append -------------------------------------------------------------------------------------------------
+
+    def append(self, lots: Sequence[Lot], groups: Iterable[ItemGroup], received: int) -> None:
+        """Add all or nothing, making room first. `received` is Unix nanoseconds. Raises sqlite3.Error."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            chunks = [(piece, *self._packed(piece)) for piece in pieces(lots)]
+            rows = [(group, compress(group.data)) for group in groups]
+            self._make_room(sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows), received)
+            for piece, columns, size in chunks:
+                self._insert_chunk(piece, columns, size, received)
+            for group, data in rows:
+                self._insert_group(group, data, received)
+            self._connection.execute("UPDATE next_id SET id = ?", (self._next,))
+            self._write_totals()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._load()
+            raise
+
+    def _packed(self, piece: list[Lot]) -> tuple[tuple[bytes, ...], int]:
+        for lot in piece:
+            lot.times, lot.observed = clamped(lot.times), clamped(lot.observed)
+        columns = pack(piece)
+        return columns, sum(map(len, columns))
+
+    def _insert_chunk(self, piece: list[Lot], columns: tuple[bytes, ...], size: int, received: int) -> None:
+        runs: list[int] = []
+        by_resource: dict[int, list[int]] = {}
+        for lot in piece:
+            resource = self._resource(lot.resource)
+            text = sum(map(len, lot.bodies))
+            found = [len(lot.bodies), text, min(lot.times), max(lot.times)]
+            runs += (resource, found[0])
+            seen = by_resource.get(resource)
+            if seen:
+                found = [seen[0] + found[0], seen[1] + text, min(seen[2], found[2]), max(seen[3], found[3])]
+            by_resource[resource] = found
+            self._remember_names(lot)
+        all_runs = by_resource.values()
+        items = sum(run[0] for run in all_runs)
+        self._connection.execute(
+            "INSERT INTO chunk VALUES (?,?,?,?,?,?,?,?,?,?,?,?)",
+            (
+                self._next,
+                items,
+                received,
+                min(run[2] for run in all_runs),
+                max(run[3] for run in all_runs),
+                size,
+                np.array(runs, "<u4").tobytes(),
+                *columns,
+            ),
+        )
+        self._connection.executemany(
+            "INSERT INTO run VALUES (?,?,?,?,?,?)",
+            [(self._next, resource, *run) for resource, run in by_resource.items()],
+        )
+        self._next += items
+        total = self.totals[Signal.LOGS]
+        total.accepted += items
+        total.accepted_bytes += sum(run[1] for run in all_runs)
+
+    def _insert_group(self, group: ItemGroup, data: bytes, received: int) -> None:
+        self._connection.execute(
+            "INSERT INTO item_group (signal, resource, items, received, size, format, data) VALUES (?,?,?,?,?,?,?)",
+            (group.signal, self._resource(group.resource), group.items, received, len(data), group.format, data),
+        )
+        total = self.totals[group.signal]
+        total.accepted += group.items
+        total.accepted_bytes += len(group.data)
+
+    def _resource(self, attributes: Mapping[str, Any]) -> int:
+        """The number of a resource; the same attributes, in whatever order, are the same resource."""
+        text = _json.encode(attributes).decode()
+        number = self._resources.get(text)
+        if number is None:
+            self._connection.execute("INSERT OR IGNORE INTO resource (attributes) VALUES (?)", (text,))
+            (number,) = self._connection.execute("SELECT id FROM resource WHERE attributes = ?", (text,)).fetchone()
+            if len(self._resources) > 20_000:
+                self._resources.clear()
+            self._resources[text] = number
+        return number
+
+    def _remember_names(self, lot: Lot) -> None:
+        if not lot.extras or len(self._names) >= _ATTRIBUTE_NAMES:
+            return
+        new = {name for extra in lot.extras if extra is not None for name in extra.attributes} - self._names
+        if new:
+            self._names |= new
+            self._connection.executemany("INSERT OR IGNORE INTO attribute VALUES (?)", [(name,) for name in new])
+
+    def _write_totals(self) -> None:
+        self._connection.executemany(
+            "UPDATE total SET accepted = ?, accepted_bytes = ?, expired = ? WHERE signal = ?",
+            [(t.accepted, t.accepted_bytes, t.expired, signal) for signal, t in self.totals.items()],
+        )
+
+    # --- expire -------------------------------------------------------------------------------------------------
+
+    def expire(self, now: int) -> None:
+        """Let go what is too old at `now` (Unix nanoseconds), in a transaction of its own."""
+        if not self.limits.max_age:
+            return
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._make_room(0, now)
+            self._write_totals()
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._load()
+            raise
+
+    def _make_room(self, incoming: int, now: int) -> None:
+        limits = self.limits
+        if limits.max_age:
+            cutoff = now - int(limits.max_age * 1e9)
+            while self._drop_oldest(cutoff):
+                pass
+        if limits.max_records:
+            while self._held(Signal.LOGS) > limits.max_records and self._drop_oldest():
+                pass
+        if limits.max_size:
+            room = limits.max_size - incoming - _SLACK
+            while self.size > room and self._drop_oldest():
+                pass
+        if self._expired_since_sweep >= 256:
+            self._sweep_resources()
+
+    def _held(self, signal: Signal) -> int:
+        return self.totals[signal].accepted - self.totals[signal].expired
+
+    def _drop_oldest(self, cutoff: int = LATEST) -> bool:
+        """Drop the oldest chunk or group that arrived before `cutoff`; say whether there was one."""
+        first = self._connection.execute
+        chunk = first(
+            "SELECT received, id, items FROM chunk WHERE received < ? ORDER BY received, id LIMIT 1", (cutoff,)
+        ).fetchone()
+        group = first(
+            "SELECT received, id, items, signal FROM item_group WHERE received < ? ORDER BY id LIMIT 1", (cutoff,)
+        ).fetchone()
+        if chunk and (not group or chunk[0] <= group[0]):
+            first("DELETE FROM chunk WHERE id = ?", (chunk[1],))
+            first("DELETE FROM run WHERE chunk = ?", (chunk[1],))
+            self.totals[Signal.LOGS].expired += chunk[2]
+        elif group:
+            first("DELETE FROM item_group WHERE id = ?", (group[1],))
+            self.totals[Signal(group[3])].expired += group[2]
+        else:
+            return False
+        self._expired_since_sweep += 1
+        return True
+
+    def _sweep_resources(self) -> None:
+        """Forget resources that nothing is from any more."""
+        self._expired_since_sweep = 0
+        self._resources.clear()
+        self._connection.execute(
+            "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM run UNION SELECT resource FROM item_group)"
+        )
+
+
+def problem(error: sqlite3.Error) -> str:
+    """What to tell a client whose records could not be stored."""
+    return f"the store cannot be written: {error}"
