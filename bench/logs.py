@@ -46,7 +46,10 @@ def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
 def enrichment(data: Dataset, captured: Path, url: str, work: Path) -> dict[str, object]:
     """What the collector sent, gzip → k8sattributes, source → OTLP/HTTP, gzip."""
     port = _free_port()
-    with replay.api_server(data, work) as kubeconfig:
+    kubeconfig = work / "kubeconfig"
+    with measure.process(["-m", "bench.cluster", str(data.folder), str(kubeconfig)], {}, work / "cluster.log") as api:
+        assert api.stdout
+        api.stdout.readline()
         env = {
             "KUBECONFIG": str(kubeconfig),
             "HAWSE_KUBE_AUTH_TYPE": "kubeConfig",

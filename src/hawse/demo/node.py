@@ -1,0 +1,96 @@
+"""The demo's cluster as one process: its API server, and its node whose containers log.
+
+`python -m hawse.demo.node FOLDER --rate 1 --seed 7`. It makes FOLDER/kubeconfig when the API server answers, the
+node's /var/log in FOLDER/log, and FOLDER/tally.json, which is exact after `stop`. Lines on standard input: `start`
+begins to log, `stop` ends it (and saves the tally, then makes FOLDER/stopped), the end of the input ends the process.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import time
+from pathlib import Path
+
+from hawse.demo import cast
+from hawse.demo.apiserver import DemoApi
+from hawse.demo.workload import Node
+
+_TICK = 0.05  # seconds
+_LATE = 1.0  # seconds by which the API server learns of a pod after its containers log: as in clusters, sometimes
+
+
+class Cluster:
+    """The API server and the node. `root` is the folder named above."""
+
+    def __init__(self, root: Path, rng: random.Random, rate: float) -> None:
+        self.api = DemoApi()
+        self.node = Node(root / "log", rng, rate=rate)
+        self._root = root
+        self._logging: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Serve the API."""
+        for found in (*cast.namespaces(), cast.node()):
+            self.api.put(found)
+        for pod in self.node.pods:
+            if not pod.crashes:
+                self.api.put(pod.manifest())
+        await self.api.start()
+        self.node.tally.save(self._root / "tally.json")
+        self.api.kubeconfig(self._root / "kubeconfig")
+
+    async def obey(self, commands: asyncio.StreamReader) -> None:
+        """Do as told until the input ends."""
+        while line := (await commands.readline()).strip():
+            if line == b"start" and self._logging is None:
+                self._logging = asyncio.create_task(self._log())
+            if line == b"stop":
+                await self._end_logging()
+                (self._root / "stopped").touch()
+        await self._end_logging()
+        await self.api.stop()
+
+    async def _log(self) -> None:
+        began = last = time.monotonic()
+        late = [pod for pod in self.node.pods if pod.crashes]
+        while True:
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            self.node.advance(now - last)
+            last = now
+            self.node.tally.save(self._root / "tally.json")
+            if late and now - began > _LATE:
+                self.api.put(late.pop().manifest())
+
+    async def _end_logging(self) -> None:
+        if self._logging is not None:
+            self._logging.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._logging
+        self._logging = None
+        self.node.close()
+        self.node.tally.save(self._root / "tally.json")
+
+
+async def _main(root: Path, seed: int | None, rate: float) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    commands = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
+    cluster = Cluster(root, random.Random(seed), rate)  # noqa: S311
+    await cluster.start()
+    await cluster.obey(commands)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="hawse.demo.node", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--rate", type=float, default=1.0, help="times the usual hundred events a second")
+    parser.add_argument("--seed", type=int, help="makes the same logs again")
+    given = parser.parse_args()
+    asyncio.run(_main(given.folder, given.seed, given.rate))
+
+
+if __name__ == "__main__":
+    main()
