@@ -87,6 +87,7 @@ class HttpClient:
         self._settings = settings
         self._limit = max_response_size
         self._base = urlsplit(settings.endpoint)
+        self._closed = False
         self._pools: dict[tuple[str, str, int], Pool] = {}
         self._common = _lines({"user-agent": f"hawse/{__version__}"}) + _lines(
             {name: value.reveal() for name, value in settings.headers.items()}
@@ -221,7 +222,8 @@ class HttpClient:
         return self._target(url)[1].name
 
     async def close(self) -> None:
-        """Close all connections. Requests under way become Busy."""
+        """Close all connections. Requests under way, and later ones, are Busy."""
+        self._closed = True
         for pool in self._pools.values():
             pool.close()
         await asyncio.sleep(0)
@@ -236,6 +238,8 @@ class HttpClient:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         key = (parts.scheme, parts.hostname or "", port)
         pool = self._pools.get(key)
+        if self._closed:
+            raise Busy("the client is closed")
         if pool is None:
             pool = self._pools[key] = Pool(*key, self._settings)
         return pool

@@ -67,7 +67,9 @@ async def deliver(attempt: Callable[[], Awaitable[T]], config: RetryConfig, log:
             result = await attempt()
         except Busy as busy:
             now = time.monotonic()
-            wait = config.wait(number) if busy.retry_after is None else busy.retry_after
+            wait = config.wait(number)
+            if busy.retry_after is not None:  # not before; and not all clients that were told so at the same moment
+                wait = busy.retry_after + min(wait, config.initial_interval)
             if not config.enabled or (config.max_elapsed_time and now - began + wait > config.max_elapsed_time):
                 raise
             number += 1

@@ -1,0 +1,181 @@
+"""Takes OTLP over HTTP (opentelemetry-proto, docs/specification.md, "OTLP/HTTP"), in protobuf or JSON.
+
+The answer tells what became of the batch: 200 means that it is safe, 503 that the client should keep it and try again,
+400 that it will never be taken. Nothing is kept here.
+"""
+
+import time
+from collections.abc import Iterator, Mapping
+from math import ceil
+from typing import Any
+
+import msgspec
+
+from hawse.batch import Batch, Signal
+from hawse.codecs import otlp, otlp_json
+from hawse.component import (
+    Busy,
+    Config,
+    Consumer,
+    Context,
+    Listens,
+    Need,
+    Problem,
+    Reads,
+    Receiver,
+    ReceiverFactory,
+    Refused,
+    Section,
+    Stability,
+)
+from hawse.net.http import Handler, Request, Response
+from hawse.net.server import HttpServers
+from hawse.net.settings import ServerConfig, split_endpoint
+from hawse.wire import WireError, field, varint
+
+_PROTOBUF = "application/x-protobuf"
+_JSON = "application/json"
+# Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
+_INVALID_ARGUMENT, _UNAVAILABLE = 3, 14
+_COMPLAIN_EVERY = 30.0  # seconds
+_RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
+
+
+class HttpConfig(ServerConfig, frozen=True):
+    """OTLP over HTTP."""
+
+    endpoint: str = "localhost:4318"
+    logs_url_path: str = otlp.PATHS[Signal.LOGS]
+    metrics_url_path: str = otlp.PATHS[Signal.METRICS]
+    traces_url_path: str = otlp.PATHS[Signal.TRACES]
+
+    def path(self, signal: Signal) -> str:
+        """Where a signal is posted."""
+        chosen: str = getattr(self, f"{signal}_url_path")
+        return chosen if chosen.startswith("/") else f"/{chosen}"
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        paths = [self.path(signal) for signal in Signal]
+        for signal, path in zip(Signal, paths, strict=True):
+            if paths.count(path) > 1:
+                yield Problem(f"{signal}_url_path", f"{path!r} is used for two signals", "give each its own path")
+
+
+class Protocols(Section, frozen=True):
+    """The protocols to listen for: each key that is there, even an empty one, switches its protocol on."""
+
+    http: HttpConfig | None = None
+
+
+class OtlpConfig(Config, frozen=True):
+    """Receives logs, metrics and traces from OpenTelemetry SDKs and Collectors."""
+
+    protocols: Protocols
+
+    def problems(self) -> Iterator[Problem]:
+        if self.protocols.http is None:
+            yield Problem("protocols", "no protocol is switched on", "write `protocols: {http: {}}`")
+
+
+def needs(config: OtlpConfig) -> Iterator[Need]:
+    """One port for each protocol, and the files of TLS."""
+    if config.protocols.http is not None:
+        host, port = split_endpoint(config.protocols.http.endpoint)
+        yield Listens(port, "tcp", "OTLP/HTTP", host or "0.0.0.0")
+        tls = config.protocols.http.tls
+        for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
+            if path:
+                yield Reads(path, "TLS")
+
+
+class Otlp(Receiver):
+    """Listens while it is started. `port` is the port bound, which matters where port 0 was asked for."""
+
+    def __init__(self, config: OtlpConfig, context: Context, outputs: Mapping[Signal, Consumer]) -> None:
+        self._config = config
+        self._context = context
+        self._outputs = outputs
+        self._servers: HttpServers = context.shared(HttpServers)
+        self._malformed = context.meter.counter("receiver_malformed_requests", "Requests that are no OTLP.")
+        self._complained = float("-inf")
+        self.port = 0
+
+    async def start(self) -> None:
+        """Bind the port."""
+        http = self._config.protocols.http
+        if http is not None:
+            routes = {("POST", http.path(signal)): self._handler(signal) for signal in self._outputs}
+            self.port = await self._servers.mount(http, routes, owner=self._context.id)
+            self._context.log.info("listening for OTLP/HTTP on %s", http.endpoint)
+
+    async def stop(self) -> None:
+        """Take no more, and answer what has been taken."""
+        await self._servers.unmount(self._context.id)
+
+    def _handler(self, signal: Signal) -> Handler:
+        output = self._outputs[signal]
+
+        async def take(request: Request) -> Response:
+            kind = request.content_type
+            if kind not in {_PROTOBUF, _JSON, "application/protobuf"}:
+                message = f"content-type {kind[:100]!r} is not OTLP; send {_PROTOBUF} or {_JSON}"
+                return Response(415, message + "\n", content_type="text/plain; charset=utf-8")
+            as_json = kind == _JSON
+            try:
+                batch = decode(signal, request, as_json=as_json)
+            except WireError as error:
+                message = f"malformed {signal} request: {error}"
+                self._complain(message, request.peer)
+                return _status(400, _INVALID_ARGUMENT, message, as_json=as_json)
+            try:
+                if batch.items:
+                    await output.consume(batch)
+            except Busy as busy:
+                wait = _RETRY_AFTER if busy.retry_after is None else busy.retry_after
+                headers = {"retry-after": str(max(1, ceil(wait)))}
+                return _status(503, _UNAVAILABLE, busy.reason, as_json=as_json, headers=headers)
+            except Refused as refused:
+                return _status(400, _INVALID_ARGUMENT, refused.reason, as_json=as_json)
+            return _DONE[as_json]
+
+        return take
+
+    def _complain(self, message: str, peer: str) -> None:
+        """Count, and tell now and then: a broken client tries without end."""
+        self._malformed.add(1)
+        now = time.monotonic()
+        if now - self._complained >= _COMPLAIN_EVERY:
+            self._complained = now
+            self._context.log.warning("%s from %s, answered with 400", message, peer or "an unknown address")
+
+
+# An Export…ServiceResponse without partial_success: all was taken.
+_DONE = {True: Response(200, b"{}", content_type=_JSON), False: Response(200, b"", content_type=_PROTOBUF)}
+
+
+def decode(signal: Signal, request: Request, *, as_json: bool) -> Batch:
+    """The batch of a request. Raises WireError where it, or a resource in it, is malformed.
+
+    Resources are decoded here, for good, so that no component has to reckon with malformed ones.
+    """
+    codec = otlp_json.decode if as_json else otlp.decode
+    batch = codec(signal, request.body, request.peer)
+    for group in batch.groups:
+        _ = group.resource.attributes
+    return batch
+
+
+def _status(
+    http_status: int, code: int, message: str, *, as_json: bool, headers: Mapping[str, str] | None = None
+) -> Response:
+    """A google.rpc.Status: code is field 1, message field 2."""
+    body: Any
+    if as_json:
+        body = msgspec.json.encode({"code": code, "message": message})
+    else:
+        body = b"\x08" + varint(code) + field(2, message.encode("utf-8", "replace"))
+    return Response(http_status, body, headers or {}, _JSON if as_json else _PROTOBUF)
+
+
+factory = ReceiverFactory("otlp", OtlpConfig, Otlp, needs=needs, stability=Stability.BETA)
