@@ -69,8 +69,12 @@ def check(
     except HawseError as missing:
         findings += missing.findings
         factories = make_factories(())
-    configuration = decode(loaded.root, factories, findings)
-    findings += check_graph(configuration)
+    # Of a document that could not be read in full nothing else can be said: all that is missing would be "wrong".
+    broken = any(finding.code in {"HW101", "HW102"} for finding in findings)
+    found: list[Finding] = []
+    configuration = decode(loaded.root, factories, found)
+    found += check_graph(configuration)
+    findings += [] if broken else found
     findings = _sorted(placed(loaded.root, findings), loaded.files)
     failed = any(finding.severity is Severity.ERROR for finding in findings)
     graph = None if failed else build(configuration)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 from hawse.batch import Batch
 from hawse.component import Busy, Consumer, Refused
+from hawse.net.retry import RetryConfig
+from hawse.values import Duration
 
-_FIRST_WAIT = 0.5  # seconds
-_LONGEST_WAIT = 30.0
+_BACKOFF = RetryConfig(initial_interval=Duration(0.5))
 
 
 class FanOut:
@@ -62,7 +63,7 @@ def _longest(busy: list[tuple[Consumer, Busy]]) -> float | None:
 
 
 def _wait(attempt: int, retry_after: float | None) -> float:
-    """Seconds: what was asked for, or exponential with full jitter, so that many collectors don't come back as one."""
+    """Seconds: what was asked for and a little more, so that many collectors don't come back as one, or growing."""
     if retry_after is not None:
         return retry_after + random.uniform(0, 0.1 * retry_after)  # noqa: S311 - no secret
-    return random.uniform(0, min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** min(attempt, 16)))  # noqa: S311
+    return _BACKOFF.wait(attempt)

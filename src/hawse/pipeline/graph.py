@@ -14,7 +14,7 @@ from hawse.batch import Signal
 from hawse.component import Factory, Kind
 from hawse.config.configuration import Configuration
 from hawse.config.settings import Service
-from hawse.values import ComponentID
+from hawse.values import ComponentID, ExtensionID
 
 
 class Node(msgspec.Struct, frozen=True):
@@ -30,6 +30,7 @@ class Node(msgspec.Struct, frozen=True):
     factory: Factory[Any]
     config: Any
     path: str
+    extensions: tuple[tuple[str, ExtensionID], ...] = ()
     pipelines: tuple[str, ...] = ()
 
 
@@ -122,7 +123,9 @@ class _Making:
         before = self.nodes[key].pipelines if key in self.nodes else ()
         pipelines = before if not pipeline or pipeline in before else (*before, pipeline)
         assert found.factory is not None
-        self.nodes[key] = Node(key, kind, found.id, found.factory, found.config, found.path, pipelines)
+        self.nodes[key] = Node(
+            key, kind, found.id, found.factory, found.config, found.path, found.extensions, pipelines
+        )
         return key
 
 

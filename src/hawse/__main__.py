@@ -1,0 +1,7 @@
+"""`python -m hawse`."""
+
+import sys
+
+from hawse.cli import main
+
+sys.exit(main())

@@ -1,0 +1,58 @@
+"""Makes components with the consumers that the graph gives them, and counts between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+from hawse.batch import Signal
+from hawse.component import Component, Consumer, Context, Kind
+from hawse.pipeline import edges
+from hawse.pipeline.fanout import FanOut
+from hawse.pipeline.graph import Graph, Node
+from hawse.pipeline.logs import ComponentLog
+from hawse.pipeline.telemetry import ComponentMeter
+
+
+class Wiring:
+    """Every node must be made after those that it hands batches to, as `Graph.nodes` has them."""
+
+    def __init__(self, graph: Graph, meter: Callable[[Node], ComponentMeter]) -> None:
+        self._graph = graph
+        self._meter = meter
+        self._entries: dict[tuple[str, Signal], Consumer] = {}
+
+    def make(self, node: Node, context: Context) -> Component:
+        """The component of a node. What its constructor raises goes to the caller."""
+        create: Any = node.factory.create
+        if node.kind in {Kind.EXPORTER, Kind.EXTENSION}:
+            made: Any = create(node.config, context)
+        else:
+            outputs = self._outputs(node)
+            # A processor is in one pipeline, so it has one output.
+            made = create(
+                node.config, context, next(iter(outputs.values())) if node.kind is Kind.PROCESSOR else outputs
+            )
+        if node.kind not in {Kind.EXTENSION, Kind.RECEIVER}:
+            self._enter(node, made)
+        return made  # type: ignore[no-any-return]
+
+    def _outputs(self, node: Node) -> dict[Signal, Consumer]:
+        meter, log = self._meter(node), ComponentLog(node.kind, node.id)
+        outputs: dict[Signal, Consumer] = {}
+        for signal, ways in self._graph.outputs(node.key).items():
+            # Two pipelines may lead to the same consumer (an exporter): each is a way of its own.
+            targets = [self._entries[edge.target, signal] for edge in ways]
+            consumer = targets[0] if len(targets) == 1 else FanOut(targets, log)
+            if node.kind is Kind.RECEIVER:
+                outputs[signal] = edges.from_receiver(consumer, meter, signal, log)
+            else:
+                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal)
+        return outputs
+
+    def _enter(self, node: Node, consumer: Consumer) -> None:
+        """Remember how batches of each signal get into a node."""
+        meter = self._meter(node)
+        for signal in {edge.signal for edge in self._graph.edges if edge.target == node.key}:
+            if node.kind is Kind.EXPORTER:
+                self._entries[node.key, signal] = edges.to_exporter(consumer, meter, signal)
+            else:
+                self._entries[node.key, signal] = edges.into(node.kind, consumer, meter, signal)
