@@ -18,7 +18,7 @@ async def _until(path: Path):
 
 
 async def _session(root: Path):
-    child = Child("node", [sys.executable, "-m", "hawse.demo.node", str(root), "--rate", "5"], {}, root / "node.log")
+    child = Child("node", [sys.executable, "-m", "hawse.demo.node", str(root), "--rate", "1"], {}, root / "node.log")
     await child.start()
     try:
         await _until(root / "kubeconfig")

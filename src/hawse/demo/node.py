@@ -39,7 +39,7 @@ class Cluster:
                 self.api.put(pod.manifest())
         await self.api.start()
         self.node.tally.save(self._root / "tally.json")
-        self.api.kubeconfig(self._root / "kubeconfig")
+        self.api.kubeconfig(self._root / "kubeconfig.new").rename(self._root / "kubeconfig")
 
     async def obey(self, commands: asyncio.StreamReader) -> None:
         """Do as told until the input ends."""
