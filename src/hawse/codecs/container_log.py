@@ -97,10 +97,16 @@ class Parser:
     """The state of one file. Not thread-safe; does no I/O."""
 
     def __init__(
-        self, *, multiline: Multiline | None = None, max_log_size: int = MAX_LOG_SIZE, clock: Clock | None = None
+        self,
+        *,
+        raw: bool = False,
+        multiline: Multiline | None = None,
+        max_log_size: int = MAX_LOG_SIZE,
+        clock: Clock | None = None,
     ) -> None:
-        """`clock` may be shared by any number of parsers."""
+        """`raw`: lines are records as they are. `clock` may be shared by any number of parsers."""
         self.odd = Odd()
+        self._raw = raw
         self._multiline = multiline
         self._max = max_log_size
         self._clock = clock or Clock()
@@ -130,7 +136,7 @@ class Parser:
         if start < end:
             if self._docker is None:
                 self._docker = buffer[start] == 0x7B  # {
-            if self._docker or self._multiline or end - start < _FEW:
+            if self._docker or self._raw or self._multiline or end - start < _FEW:
                 self._each(buffer, start, end, base)
             else:
                 self._columns(buffer, start, end, base)
@@ -148,11 +154,11 @@ class Parser:
             stream, time, full = self._unfinished
             self._emit(stream, time, text)
             return self._out
-        match = None if self._docker else _CRI.fullmatch(text)
+        match = None if self._docker or self._raw else _CRI.fullmatch(text)
         found = _cri_time(match, self._clock) if match else -1
         if match is None or found < 0:
-            if not self._docker_line(text, span):
-                self.odd.unparseable += 1
+            if self._raw or not self._docker_line(text, span):
+                self.odd.unparseable += not self._raw
                 self._emit(UNKNOWN, 0, text)
                 self._unfinished = (UNKNOWN, 0, True)
             return self._out
@@ -167,9 +173,12 @@ class Parser:
         """Hand out what is held: all of it, or what came in before `older_than` (seconds, as `observed`)."""
         self._begin(observed)
         for held, release in ((self._partial, self._release_partial), (self._entries, self._release_entry)):
-            for stream in [s for s, entry in held.items() if older_than is None or entry.since < older_than]:
+            for stream in [s for s, entry in held.items() if older_than is None or self._is_old(entry, older_than)]:
                 release(stream)
         return self._out
+
+    def _is_old(self, entry: _Held, older_than: float) -> bool:
+        return entry.since < older_than or entry.since > self._now  # the clock was set back
 
     @property
     def held(self) -> list[Span]:
@@ -250,6 +259,9 @@ class Parser:
     def _line(self, line: bytes, span: Span) -> None:
         if line.endswith(b"\r"):
             line = line[:-1]
+        if self._raw:
+            self._entry(UNKNOWN, 0, line, [span])
+            return
         if self._docker and self._docker_line(line, span):
             return
         match = _CRI.fullmatch(line)
