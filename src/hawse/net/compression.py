@@ -98,12 +98,14 @@ def _inflated(data: bytes, limit: int, wbits: int) -> bytes:
         if not stream.eof:
             raise Malformed("the compressed body is cut off")
         data = stream.unused_data
+        if data and (wbits != 31 or not data.startswith(b"\x1f\x8b")):
+            raise Malformed("something follows the compressed body that is no gzip data")
     return out[0] if len(out) == 1 else b"".join(out)
 
 
 def _gunzip(data: bytes, limit: int) -> bytes:
-    if not data:
-        raise Malformed("the compressed body is empty")
+    if not data.startswith(b"\x1f\x8b"):
+        raise Malformed("the body is no gzip data")
     return _inflated(data, limit, 31)
 
 
@@ -116,37 +118,62 @@ def _undeflate(data: bytes, limit: int) -> bytes:
 
 
 def _unzstd(data: bytes, limit: int) -> bytes:
-    """One frame, as nearly always: at once. Else carefully, which also finds out what is wrong."""
+    """Frames in a row (RFC 8878, 3.1). Their ends are found first: libzstd's bindings either cannot bound the output
+    or cannot tell a frame that is cut off, or what follows it, from its end.
+    """
+    out: list[bytes] = []
+    at = 0
+    left = limit
+    view = memoryview(data)
     try:
-        if zstandard.frame_content_size(data) > limit:
-            raise TooLarge
-        return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompress(
-            data, max_output_size=limit, allow_extra_data=False
-        )
-    except zstandard.ZstdError:
-        pass
-    try:
-        return _unzstd_frames(data, limit)
-    except zstandard.ZstdError as error:
+        while at < len(view) or not out:
+            end, skipped = _zstd_frame(view, at)
+            if not skipped:
+                out.append(_unzstd_frame(view[at:end], left))
+                left -= len(out[-1])
+            elif end == len(view):
+                break
+            at = end
+    except (zstandard.ZstdError, ValueError) as error:
+        if isinstance(error, TooLarge | Malformed):
+            raise
         raise Malformed(f"the body is no valid zstd data: {error}") from None
+    return out[0] if len(out) == 1 else b"".join(out)
 
 
-def _unzstd_frames(data: bytes, limit: int) -> bytes:
-    """Frames in a row. The reader is bounded but takes a cut-off frame for its end; the object is neither."""
-    reader = zstandard.ZstdDecompressor(max_window_size=_WINDOW).stream_reader(data, read_across_frames=True)
-    size = 0
-    while piece := reader.read(_PIECE):
-        size += len(piece)
-        if size > limit:
-            raise TooLarge
-    out = []
-    while data:
-        frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
-        out.append(frame.decompress(data))
-        if not frame.eof:
-            raise Malformed("the compressed body is cut off")
-        data = frame.unused_data
-    return b"".join(out)
+def _unzstd_frame(frame: memoryview, limit: int) -> bytes:
+    size = zstandard.frame_content_size(frame)  # -1 where the sender didn't know
+    if size > limit:
+        raise TooLarge
+    try:
+        return zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompress(frame, max_output_size=max(limit, 1))
+    except zstandard.ZstdError as error:
+        if "did not decompress full frame" in str(error):  # it is whole, so its output is larger than allowed
+            raise TooLarge from None
+        raise
+
+
+def _zstd_frame(data: memoryview, at: int) -> tuple[int, bool]:
+    """Where the frame that begins at `at` ends, and whether it is one to be skipped. Raises Malformed, ZstdError."""
+    magic = int.from_bytes(data[at : at + 4], "little")
+    if magic & 0xFFFF_FFF0 == 0x184D_2A50:
+        end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
+        return _whole(end, data), True
+    parameters = zstandard.get_frame_parameters(data[at : at + 18])
+    at += zstandard.frame_header_size(data[at : at + 18])
+    last = False
+    while not last:
+        header = int.from_bytes(data[at : _whole(at + 3, data)], "little")
+        last = bool(header & 1)
+        kind, size = header >> 1 & 3, header >> 3
+        at = _whole(at + 3 + (1 if kind == 1 else size), data)  # 1: one byte, repeated `size` times
+    return _whole(at + 4 * parameters.has_checksum, data), False
+
+
+def _whole(end: int, data: memoryview) -> int:
+    if end > len(data):
+        raise Malformed("the compressed body is cut off")
+    return end
 
 
 _DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
