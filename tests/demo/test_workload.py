@@ -41,7 +41,7 @@ def test_the_tally_is_what_the_files_hold(tmp_path):
     for _ in range(200):
         node.advance(0.1)
     node.close()
-    records, size = Counter(), Counter()
+    lines, size = Counter(), Counter()
     # Rotated files of Docker lie beside the real file, so both trees count, links do not.
     for path in (path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()):
         found = _records(_text(path))
@@ -49,10 +49,13 @@ def test_the_tally_is_what_the_files_hold(tmp_path):
             uid = next(pod.uid for pod in node.pods if pod.format == "docker")
         else:
             uid = path.relative_to(tmp_path / "pods").parts[0].rsplit("_", 1)[1]
-        records[uid] += len(found)
+        lines[uid] += len(found)
         size[uid] += sum(len(text) for _, text in found)
-    assert records == {pod.uid: pod.records for pod in node.tally.pods}
-    assert size == {pod.uid: pod.bytes for pod in node.tally.pods}
+    assert lines == {pod.uid: pod.lines for pod in node.tally.pods}
+    # An entry's lines are joined by newlines, which the files don't hold as text.
+    assert size == {pod.uid: pod.bytes - (pod.lines - pod.records) for pod in node.tally.pods}
+    entries = {pod.uid for pod in node.pods if any(container.first_line for container in pod.containers)}
+    assert {pod.uid for pod in node.tally.pods if pod.records < pod.lines} == entries
     assert node.tally.rotations > 2
     assert node.tally.restarts == 1
     assert {pod.collected for pod in node.tally.pods} == {True, False}

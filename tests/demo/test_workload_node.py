@@ -50,5 +50,5 @@ def test_it_serves_its_pods_and_says_what_it_wrote(tmp_path):
         if not path.is_symlink()
     )
     docker = next(pod for pod in tally.pods if pod.pod.startswith("node-agent"))
-    assert in_files == sum(pod.records for pod in tally.pods) - docker.records > 50
+    assert in_files == sum(pod.lines for pod in tally.pods) - docker.lines > 50
     assert said == "    (none)"

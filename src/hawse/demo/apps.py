@@ -1,7 +1,6 @@
 """What the demo's applications say. Each makes one log event at a time: lines for one stream.
 
-A line stays one record on its way, unless it belongs to a stack trace: the lines behind its first begin with white
-space or `Caused by:`.
+A line becomes one record, but for those of a stack trace, which belong together.
 """
 
 import json
@@ -18,6 +17,7 @@ _FRAMES = (
     "java.base/java.util.concurrent.ThreadPoolExecutor.runWorker(ThreadPoolExecutor.java:{})",
     "java.base/java.lang.Thread.run(Thread.java:{})",
 )
+JAVA_FIRST_LINE = r"^(INFO|ERROR) "
 
 
 class Event(NamedTuple):

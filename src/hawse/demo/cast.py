@@ -17,11 +17,15 @@ _STARTED = "2026-11-01T08:00:00Z"
 
 
 class Container(NamedTuple):
-    """A container: what it says and how often (events a second, on average, at rate 1)."""
+    """A container: what it says and how often (events a second, on average, at rate 1).
+
+    `first_line` is what begins an entry whose lines belong together; "" where each line stands for itself.
+    """
 
     name: str
     app: apps.App
     rate: float
+    first_line: str = ""
 
 
 class Pod(NamedTuple):
@@ -103,7 +107,7 @@ def _pods(rng: random.Random) -> Iterator[Pod]:
         "shop", "orders-0", _uid(rng), "10.244.1.20", ("StatefulSet", "orders"),
         {"app": "orders", "apps.kubernetes.io/pod-index": "0", "statefulset.kubernetes.io/pod-name": "orders-0"},
         {"sumologic.com/sourceName": "orders"},
-        (Container("orders", apps.java_service, 15),), "containerd",
+        (Container("orders", apps.java_service, 15, apps.JAVA_FIRST_LINE),), "containerd",
     )  # fmt: skip
     payments, labels = _hash(rng), {"app.kubernetes.io/name": "payments"}
     yield Pod(

@@ -18,15 +18,15 @@ _BURST = (0.02, 12)  # chance per container and tick, factor
 
 
 class PodTally(msgspec.Struct):
-    """What one pod has written. A record is a line as the application wrote it, its partial pieces joined."""
+    """What one pod has written. A record is a line as the application wrote it, or an entry of several lines."""
 
     namespace: str
     pod: str
     uid: str
     collected: bool
-    events: int = 0  # log calls of the application: a stack trace is one
+    lines: int = 0
     records: int = 0
-    bytes: int = 0  # of the records' texts
+    bytes: int = 0  # of the records' texts, in UTF-8
 
 
 class Tally(msgspec.Struct):
@@ -108,9 +108,10 @@ class Node:
         event = running.container.app(self._rng, running.number)
         for line in event.lines:
             running.log.write(self._now(), event.stream, line)
-            running.tally.records += 1
-            running.tally.bytes += len(line.encode())
-        running.tally.events += 1
+        records = ["\n".join(event.lines)] if running.container.first_line else event.lines
+        running.tally.lines += len(event.lines)
+        running.tally.records += len(records)
+        running.tally.bytes += sum(len(text.encode()) for text in records)
 
     def _now(self) -> int:
         """Nanoseconds since 1970, no two alike."""
