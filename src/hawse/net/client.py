@@ -179,7 +179,8 @@ class HttpClient:
                 again = lost.untouched and connection.used and repeatable and not fresh
                 pool.release(connection)
                 if not again:
-                    raise Busy(f"{pool.name}: {lost.reason}") from None
+                    reason = pool.lost(connection, lost.reason) if lost.untouched else f"{pool.name}: {lost.reason}"
+                    raise Busy(reason) from None
             except BaseException:
                 connection.close()
                 pool.release(connection)

@@ -58,6 +58,13 @@ class Pool:
         self._open.clear()
         self._idle.clear()
 
+    def lost(self, connection: ClientConnection, reason: str) -> str:
+        """Why an exchange failed without any answer, with what is known about it."""
+        if self._tls is not None and not connection.used and not self._settings.tls.cert_file:
+            # With TLS 1.3 a server tells only after the handshake that it misses a certificate, or just hangs up.
+            reason += "; does it demand a client certificate (tls.cert_file)?"
+        return f"{self.name}: {reason}"
+
     def _free(self) -> None:
         if self._slots is not None:
             self._slots.release()
@@ -87,7 +94,7 @@ class Pool:
                     happy_eyeballs_delay=0.25,
                 )
         except (OSError, TimeoutError, asyncio.IncompleteReadError, UnicodeError) as error:
-            raise Busy(f"cannot connect to {self.name}: {told(error, self._host)}") from None
+            raise Busy(f"cannot connect to {self.name}: {told(error, self._host, tls=self._tls is not None)}") from None
         _keep_alive(transport.get_extra_info("socket"))
         return connection
 
@@ -100,7 +107,7 @@ def _keep_alive(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
-def told(error: BaseException, host: str) -> str:
+def told(error: BaseException, host: str, *, tls: bool = False) -> str:
     """What a network failure means, and what to do about it where that is known."""
     if isinstance(error, BaseExceptionGroup):
         error = error.exceptions[-1]
@@ -117,6 +124,8 @@ def told(error: BaseException, host: str) -> str:
         return "no answer in time; a firewall or NetworkPolicy may drop the packets"
     if isinstance(error, ConnectionRefusedError):
         return "connection refused; nothing listens there"
+    if isinstance(error, ConnectionResetError) and tls:
+        return "connection reset within the TLS handshake; the server may demand another version of TLS, or speak none"
     if isinstance(error, OSError):
         return (error.strerror or str(error) or type(error).__name__).lower()
     return str(error) or type(error).__name__

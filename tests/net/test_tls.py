@@ -1,0 +1,111 @@
+"""TLS both ways, with certificates made for the test."""
+
+import asyncio
+import os
+import re
+import shutil
+
+import pytest
+
+from hawse.component import Busy
+from hawse.diagnostics import HawseError
+from hawse.net.client import HttpClient
+from hawse.net.http import Response
+from hawse.net.server import HttpServers
+from hawse.net.settings import ClientConfig, ServerConfig, TLSClient, TLSServer
+
+from .certificates import make
+
+pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("pki"))
+
+
+def talk(pki, client_tls, *, host="localhost", scheme="https", body=b"hello", **server_tls):
+    async def echo(request):
+        return Response(200, request.body)
+
+    async def run():
+        servers = HttpServers()
+        tls = TLSServer(cert_file=str(pki / "server.pem"), key_file=str(pki / "server.key"), **server_tls)
+        port = await servers.mount(ServerConfig(endpoint="localhost:0", tls=tls), {("POST", "/"): echo}, owner="test")
+        client = HttpClient(ClientConfig(endpoint=f"{scheme}://{host}:{port}", tls=client_tls))
+        try:
+            return (await client.request("POST", "/", body)).body
+        finally:
+            await client.close()
+            await servers.close()
+
+    return asyncio.run(run())
+
+
+def test_trusted_by_its_ca(pki):
+    body = os.urandom(3_000_000)
+    assert talk(pki, TLSClient(ca_file=str(pki / "ca.pem")), body=body) == body
+    assert talk(pki, TLSClient(insecure_skip_verify=True)) == b"hello"
+    assert talk(pki, TLSClient(ca_file=str(pki / "ca.pem"), min_version="1.3")) == b"hello"
+
+
+@pytest.mark.parametrize(
+    ("tls", "options", "says"),
+    [
+        (TLSClient(), {}, "its certificate is not trusted"),
+        ({"server_name_override": "other"}, {}, "certificate is not valid for 'other'"),
+        ({"max_version": "1.2"}, {"min_version": "1.3"}, "reset within the TLS handshake"),
+        ({}, {"client": True}, "does it demand a client certificate"),
+        ({}, {"scheme": "http"}, "ended before an answer"),
+    ],
+)
+def test_not_trusted(pki, tls, options, says):
+    if isinstance(tls, dict):
+        tls = TLSClient(ca_file=str(pki / "ca.pem"), **tls)
+    if options.pop("client", False):
+        options = {"client_ca_file": str(pki / "ca.pem")}
+    with pytest.raises(Busy, match=re.compile(says, re.IGNORECASE)) as caught:
+        talk(pki, tls, **options)
+    assert "localhost:" in caught.value.reason
+
+
+def test_client_certificates(pki):
+    ca = str(pki / "ca.pem")
+    client = TLSClient(ca_file=ca, cert_file=str(pki / "client.pem"), key_file=str(pki / "client.key"))
+    assert talk(pki, client, client_ca_file=ca) == b"hello"
+
+
+def test_files_that_cannot_be_used_are_named(pki, tmp_path):
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for tls, says in (
+        (TLSClient(ca_file="/nowhere/ca.pem"), r"tls.ca_file: cannot read /nowhere/ca.pem: No such file.*mounted"),
+        (TLSClient(ca_file=str(broken)), "holds no usable CA certificates"),
+        (
+            TLSClient(cert_file=str(pki / "client.pem"), key_file=str(pki / "server.key")),
+            "no usable certificate and key",
+        ),
+        (TLSClient(cert_file=str(broken), key_file=str(broken)), "no usable certificate and key"),
+    ):
+        with pytest.raises(HawseError, match=says):
+            HttpClient(ClientConfig(endpoint="https://localhost:1", tls=tls))
+    (problem,) = TLSClient(cert_file="x").problems()
+    assert problem.path == "key_file"
+
+
+def test_a_shared_socket_needs_the_same_tls(pki):
+    async def run():
+        async def nothing(request):
+            return Response()
+
+        servers = HttpServers()
+        port = await servers.mount(ServerConfig(endpoint="localhost:0"), {("GET", "/a"): nothing}, owner="a")
+        tls = TLSServer(cert_file=str(pki / "server.pem"), key_file=str(pki / "server.key"))
+        try:
+            with pytest.raises(HawseError, match="b and a share localhost:.*tls settings differ"):
+                shared = ServerConfig(endpoint=f"localhost:{port}", tls=tls)
+                await servers.mount(shared, {("GET", "/b"): nothing}, owner="b")
+        finally:
+            await servers.close()
+
+    asyncio.run(run())
