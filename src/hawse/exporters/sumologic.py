@@ -5,6 +5,7 @@ docs/sumologic-exporter.md tells users what each format makes of a record.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, Literal
@@ -16,7 +17,7 @@ from msgspec import Meta, field
 from hawse import component
 from hawse.batch import Batch, Buffer, Group, Resource, Signal
 from hawse.codecs import otlp, sumo
-from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Refused
+from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Reads, Refused
 from hawse.net.client import ClientResponse, HttpClient
 from hawse.net.compression import compress, content_encoding
 from hawse.net.retry import RetryConfig, deliver, retry_after
@@ -24,6 +25,7 @@ from hawse.net.settings import ClientConfig
 from hawse.values import ByteSize, Duration, Secret
 from hawse.wire import WireError
 
+_COMPLAIN_EVERY = 30.0  # seconds
 _REMEMBERED = 1024  # resources whose headers are kept
 
 
@@ -57,7 +59,10 @@ class Config(ClientConfig, frozen=True, kw_only=True):
 def needs(config: Config) -> Iterator[Need]:
     url = urlsplit(config.endpoint.reveal())
     port = url.port or (443 if url.scheme == "https" else 80)
-    yield Connects(url.hostname or "", port, "tcp", "send telemetry to Sumo Logic")
+    yield Connects(url.hostname or "", port, "tcp", "Sumo Logic")
+    for path in (config.tls.ca_file, config.tls.cert_file, config.tls.key_file):
+        if path:
+            yield Reads(path, "TLS")
 
 
 class _Source:
@@ -83,6 +88,7 @@ class SumoLogic(component.Exporter):
         self._client: HttpClient | None = None
         self._otlp_base = _without_otlp_path(config.endpoint.reveal())
         self._headers_of = lru_cache(maxsize=_REMEMBERED)(self._headers_anew)
+        self._complained = float("-inf")
         meter = context.meter
         self._requests = meter.counter("otelcol_exporter_requests_sent", "HTTP requests, by answer's status.")
         self._bytes = meter.counter("otelcol_exporter_requests_bytes", "Their bodies' size, as sent.", "By")
@@ -171,7 +177,9 @@ class SumoLogic(component.Exporter):
         """Return, or raise Busy or Refused, by Sumo Logic's answer."""
         told = _told(response)
         if response.status in {200, 204}:
-            if told:
+            now = time.monotonic()
+            if told and now - self._complained >= _COMPLAIN_EVERY:
+                self._complained = now
                 self._log.warning("%s took the data, but says: %s", where, told)
             return
         reason = f"{where} answered {response.status}" + (f": {told}" if told else "")
