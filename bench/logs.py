@@ -26,6 +26,7 @@ SENT = "otelcol_exporter_sent_log_records_total"
 
 def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
     """Files on disk → the logs-collector → OTLP/HTTP."""
+    work.mkdir(exist_ok=True)
     port = _free_port()
     env = {
         "HAWSE_LOGS_INCLUDE": json.dumps(sorted({str(path.parent / "*") for path in data.files()})),

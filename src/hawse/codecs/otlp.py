@@ -4,6 +4,11 @@ A request is field 1, repeated: ResourceLogs, ResourceMetrics or ResourceSpans. 
 looked at. Records with their fields are `hawse.codecs.otlp_records`, JSON is `hawse.codecs.otlp_json`.
 """
 
+from functools import cache
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.wire import LENGTH, Buffer, WireError, count, field, read_varint, varint, walk
 
@@ -43,9 +48,28 @@ def _group(signal: Signal, view: memoryview, start: int, end: int) -> Group:
     return Group(Resource(raw), tuple(scopes), items)
 
 
+@cache
+def _scope_class() -> Any:
+    """A Scope… message of which nothing is known but that its field 2 repeats.
+
+    Records and spans are counted in C by it, at 20 ns each; walking to them takes 700 (measured: more than half of
+    what enriching logs cost). Made when first needed: who only sends has no use for it.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    file = descriptor_pb2.FileDescriptorProto(name="hawse.scope.proto", package="hawse.scope", syntax="proto3")
+    file.message_type.add(name="Scope").field.add(name="items", number=2, type="TYPE_BYTES", label="LABEL_REPEATED")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("hawse.scope.Scope"))
+
+
 def _count(signal: Signal, view: memoryview, start: int, end: int) -> int:
     if signal is not Signal.METRICS:
-        return count(view, 2, start, end)
+        try:
+            return len(_scope_class().FromString(view[start:end]).items)
+        except DecodeError as error:
+            raise WireError(f"the scope at byte {start} is malformed: {error}") from None
     points = 0
     for number, kind, _, at, behind in walk(view, start, end):
         if number == 2 and kind == LENGTH:
