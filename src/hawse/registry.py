@@ -20,7 +20,9 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     },
     Kind.PROCESSOR: {
         "k8sattributes": "hawse.processors.k8sattributes",
+        "resource": "hawse.processors.resource",
         "source": "hawse.processors.source",
+        "sumologic": "hawse.processors.sumologic",
     },
     Kind.EXPORTER: {
         "debug": "hawse.exporters.debug",
