@@ -239,14 +239,7 @@ def _attributes(pairs: Any) -> dict[str, AttributeValue]:
 
 
 def _attribute(raw: bytes) -> tuple[str, AttributeValue]:
-    pair: tuple[str, AttributeValue] | None = None
-    if len(raw) > 5 and raw[0] == 0x0A and raw[1] < 128 and len(raw) > (at := raw[1] + 2) + 3:
-        # As everyone writes it: key, then value (0x12), a text (0x0A), lengths of one byte.
-        size = raw[at + 3]
-        if raw[at] == 0x12 and raw[at + 2] == 0x0A and size < 126 and raw[at + 1] == size + 2 == len(raw) - at - 2:
-            pair = raw[2:at].decode("utf-8", "replace"), raw[at + 4 :].decode("utf-8", "replace")
-    if pair is None:
-        pair = _decode_key_value(raw, 0, len(raw), 0)
+    pair: tuple[str, AttributeValue] = _decode_key_value(raw, 0, len(raw), 0)
     if len(raw) <= _SEEN_LONGEST and not isinstance(pair[1], _MUTABLE):
         if len(_seen) >= _SEEN_MOST:
             _seen.clear()

@@ -7,7 +7,6 @@ docs/sumologic-exporter.md tells users what each format makes of a record.
 import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -15,7 +14,7 @@ import msgspec
 from msgspec import Meta, field
 
 from hawse import component
-from hawse.batch import Batch, Buffer, Group, Resource, Signal
+from hawse.batch import Batch, Buffer, Group, Remembered, Resource, Signal
 from hawse.codecs import otlp, sumo
 from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Reads, Refused
 from hawse.net.client import ClientResponse, HttpClient
@@ -26,7 +25,6 @@ from hawse.values import ByteSize, Duration, Secret
 from hawse.wire import WireError
 
 _COMPLAIN_EVERY = 30.0  # seconds
-_REMEMBERED = 1024  # resources whose headers are kept
 
 
 class Config(ClientConfig, frozen=True, kw_only=True):
@@ -75,6 +73,10 @@ class _Source:
         self.lines: list[bytes] = []
 
 
+def _headers(resource: Resource) -> Mapping[str, str]:
+    return {"Content-Type": "application/x-www-form-urlencoded", **sumo.source_headers(resource.attributes)}
+
+
 class SumoLogic(component.Exporter):
     """Posts a batch and returns when all of it was taken.
 
@@ -87,7 +89,7 @@ class SumoLogic(component.Exporter):
         self._log = context.log
         self._client: HttpClient | None = None
         self._otlp_base = _without_otlp_path(config.endpoint.reveal())
-        self._headers_of = lru_cache(maxsize=_REMEMBERED)(self._headers_anew)
+        self._headers_of = Remembered(_headers)
         self._complained = float("-inf")
         meter = context.meter
         self._requests = meter.counter("otelcol_exporter_requests_sent", "HTTP requests, by answer's status.")
@@ -130,19 +132,13 @@ class SumoLogic(component.Exporter):
         form = self._config.log_format
         assert form != "otlp"
         for group in groups:
-            headers = self._headers_of(bytes(group.resource.raw))
+            headers = self._headers_of(group.resource)
             # The same resource gives the same object; of equal ones that aren't, each gets its own request.
             source = found.get(id(headers))
             if source is None:
                 source = found[id(headers)] = _Source(headers)
             source.lines += sumo.lines(group, form, self._config.json_logs)
         return list(found.values())
-
-    def _headers_anew(self, raw: bytes) -> Mapping[str, str]:
-        return {
-            "Content-Type": "application/x-www-form-urlencoded",
-            **sumo.source_headers(Resource(raw).attributes),
-        }
 
     async def _send_lines(self, source: _Source) -> None:
         settings = self._config

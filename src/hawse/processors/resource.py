@@ -2,19 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
 from hawse import component
-from hawse.batch import AttributeValue, Batch, Resource
+from hawse.batch import AttributeValue, Batch, Remembered, Resource
 from hawse.codecs.otlp_records import as_text
 from hawse.component import Consumer, Context, Problem, ProcessorFactory, Refused, Section, no_needs
 from hawse.values import Regex
 from hawse.wire import WireError
-
-_REMEMBERED = 1024  # resources
 
 
 class Action(Section, frozen=True):
@@ -147,18 +144,17 @@ class ResourceProcessor(component.Processor):
     def __init__(self, config: Config, context: Context, output: Consumer) -> None:  # noqa: ARG002
         self._config = config
         self._output = output
-        self._changed = lru_cache(maxsize=_REMEMBERED)(self._change)
+        self._changed = Remembered(self._change)
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
         try:
-            groups = [group.with_resource(self._changed(bytes(group.resource.raw))) for group in batch.groups]
+            groups = [group.with_resource(self._changed(group.resource)) for group in batch.groups]
         except WireError as error:
             raise Refused(f"malformed resource attributes: {error}") from None
         await self._output.consume(batch.with_groups(groups))
 
-    def _change(self, raw: bytes) -> Resource:
-        resource = Resource(raw)
+    def _change(self, resource: Resource) -> Resource:
         before = resource.attributes
         after = dict(before)
         for action in self._config.attributes:

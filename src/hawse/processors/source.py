@@ -6,13 +6,12 @@ processor). Everything is decided from the resource; records are never looked at
 
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Annotated
 
 from msgspec import Meta, field
 
 from hawse import component
-from hawse.batch import AttributeValue, Batch, Resource
+from hawse.batch import AttributeValue, Batch, Remembered, Resource
 from hawse.codecs.otlp_records import as_text
 from hawse.component import Consumer, Context, Counter, Problem, ProcessorFactory, Refused, Section, no_needs
 from hawse.values import Regex
@@ -20,7 +19,6 @@ from hawse.wire import WireError
 
 _PLACEHOLDER = re.compile(r"%\{([\w./-]+)\}")
 _ANNOTATIONS = "sumologic.com/"
-_REMEMBERED = 1024  # resources: more than a node has files being written; some kilobytes each
 
 
 class ContainerAnnotations(Section, frozen=True):
@@ -195,14 +193,14 @@ class Source(component.Processor):
         self._output = output
         self._meter = context.meter
         self._counters: dict[str, Counter] = {}
-        self._judge = lru_cache(maxsize=_REMEMBERED)(self._judge_anew)
+        self._judge = Remembered(self._judge_anew)
 
     async def consume(self, batch: Batch) -> None:
         kept = []
         filtered: dict[str, int] = {}
         for group in batch.groups:
             try:
-                verdict = self._judge(bytes(group.resource.raw))
+                verdict = self._judge(group.resource)
             except WireError as error:
                 raise Refused(f"malformed resource attributes: {error}") from None
             if isinstance(verdict, Resource):
@@ -218,8 +216,7 @@ class Source(component.Processor):
         # Only now: after Busy the whole batch comes again, and would be counted again.
         self._count(batch, filtered)
 
-    def _judge_anew(self, raw: bytes) -> Resource | str:
-        resource = Resource(raw)
+    def _judge_anew(self, resource: Resource) -> Resource | str:
         attributes = dict(resource.attributes)
         new = self._namer.name(attributes)
         return self._namer.filtered_by(attributes | new) or resource.replaced(new)

@@ -4,17 +4,14 @@ Keys and names are those of the `sumologic` processor of the OpenTelemetry Colle
 """
 
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Annotated
 
 from msgspec import Meta
 
 from hawse import component
-from hawse.batch import Batch, Resource, Signal
+from hawse.batch import Batch, Remembered, Resource, Signal
 from hawse.component import Consumer, Context, Problem, ProcessorFactory, Refused, no_needs
 from hawse.wire import WireError
-
-_REMEMBERED = 1024  # resources
 
 _NAMES = {
     "cloud.account.id": "AccountId",
@@ -64,23 +61,24 @@ class SumoLogic(component.Processor):
     def __init__(self, config: Config, context: Context, output: Consumer) -> None:  # noqa: ARG002
         self._config = config
         self._output = output
-        self._adapted = lru_cache(maxsize=_REMEMBERED)(self._adapt)
+        self._with_cloud = Remembered(self._add_cloud_namespace)
+        self._with_all = Remembered(lambda resource: _renamed(self._add_cloud_namespace(resource)))
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
-        rename = self._config.translate_attributes and batch.signal is not Signal.TRACES
+        renames = self._config.translate_attributes and batch.signal is not Signal.TRACES
+        adapted = self._with_all if renames else self._with_cloud
         try:
-            groups = [group.with_resource(self._adapted(bytes(group.resource.raw), rename)) for group in batch.groups]
+            groups = [group.with_resource(adapted(group.resource)) for group in batch.groups]
         except WireError as error:
             raise Refused(f"malformed resource attributes: {error}") from None
         await self._output.consume(batch.with_groups(groups))
 
-    def _adapt(self, raw: bytes, rename: bool) -> Resource:  # noqa: FBT001
-        resource = Resource(raw)
+    def _add_cloud_namespace(self, resource: Resource) -> Resource:
         platform = resource.attributes.get("cloud.platform")
         if self._config.add_cloud_namespace and isinstance(platform, str) and platform in _CLOUD_NAMESPACES:
-            resource = resource.replaced({"cloud.namespace": _CLOUD_NAMESPACES[platform]})
-        return _renamed(resource) if rename else resource
+            return resource.replaced({"cloud.namespace": _CLOUD_NAMESPACES[platform]})
+        return resource
 
 
 def _renamed(resource: Resource) -> Resource:
