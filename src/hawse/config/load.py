@@ -48,7 +48,8 @@ def load(sources: Iterable[str], overrides: Iterable[str] = (), environ: Mapping
 def _read(source: str, environ: Mapping[str, str], findings: list[Finding], files: list[str]) -> Node:
     scheme, colon, rest = source.partition(":")
     if colon and scheme == "yaml":
-        return _nested(read_yaml(rest, source if len(source) < 80 else source[:77] + "…", findings))
+        # Named by its first key only: values may be secrets.
+        return _nested(read_yaml(rest, f"yaml:{' '.join(rest.partition(':')[0].split())}…", findings))
     if colon and scheme == "env":
         if rest not in environ:
             message = f'the environment variable "{rest}" is not set'
@@ -68,7 +69,7 @@ def _read(source: str, environ: Mapping[str, str], findings: list[Finding], file
 def _override(text: str, findings: list[Finding]) -> Node:
     """`service.drain_timeout=5s` as a tree."""
     key, equals, value = text.partition("=")
-    where = Where(f"--set {text}")
+    where = Where(f"--set {key}")
     if not equals or not key.strip():
         findings.append(error("HW101", where, "", "not of the form key=value", "write --set section.key=value"))
         return Node({})

@@ -28,7 +28,7 @@ class _Loader(_Base):  # type: ignore[misc]
 for _name, _pattern, _first in (
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+|0b[01]+", list("-+0123456789")),
+    ("int", r"[-+]?(0[0-7]*|[1-9][0-9]*)|0o[0-7]+|0x[0-9a-fA-F]+|0b[01]+", list("-+0123456789")),
     (
         "float",
         r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)",

@@ -96,7 +96,7 @@ def of(takes: shape.Ruled, definitions: dict[str, Any]) -> dict[str, Any]:
         # A Duration's rules are on its seconds, which its text does not show.
         if not (isinstance(takes.shape, shape.Parsed) and takes.shape.type is Duration):
             made = {**made, key: rule}
-    if made.get("type") in {"integer", "number", "boolean"} or "enum" in made:
+    if made.get("type") in ("integer", "number", "boolean") or "enum" in made:
         return {"anyOf": [made, _REFERENCE]}
     return made
 

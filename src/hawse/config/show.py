@@ -2,6 +2,7 @@
 
 import enum
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from hawse.component import Kind
 from hawse.config import shape
 from hawse.config.configuration import SECTIONS, Configuration
+from hawse.config.nearest import nearest
 from hawse.config.settings import Service
 from hawse.config.tree import Node
 from hawse.values import Duration, Secret
@@ -95,14 +97,33 @@ def _entry(child: Node, takes: shape.Ruled, key: str) -> Any:
             return _known(child, option.shape.fields[key].takes, key)
         if isinstance(option.shape, shape.Keyed):
             return _known(child, option.shape.value, key)
-    return _unknown(child, key)
+    # A misspelt key may be that of a secret.
+    near = nearest(key, [name for name, secret in _siblings(takes) if secret])
+    return _unknown(child, near[0] if near else key, secret=bool(near))
 
 
-def _unknown(node: Node, name: str) -> Any:
+def _siblings(takes: shape.Ruled) -> Iterator[tuple[str, bool]]:
+    """The keys of a block, and whether they hold secrets."""
+    for option in takes.options:
+        if isinstance(option.shape, shape.Block):
+            for name, field in option.shape.fields.items():
+                yield name, _holds_secrets(field.takes)
+
+
+def _holds_secrets(takes: shape.Ruled) -> bool:
+    return any(
+        (isinstance(option.shape, shape.Parsed) and option.shape.secret)
+        or (isinstance(option.shape, shape.Items) and _holds_secrets(option.shape.item))
+        or (isinstance(option.shape, shape.Keyed) and _holds_secrets(option.shape.value))
+        for option in takes.options
+    )
+
+
+def _unknown(node: Node, name: str, *, secret: bool = False) -> Any:
     if isinstance(node.value, dict):
-        return {key: _unknown(child, key) for key, child in node.value.items()}
+        return {key: _unknown(child, key, secret=secret) for key, child in node.value.items()}
     if isinstance(node.value, list):
-        return [_unknown(child, name) for child in node.value]
-    if node.value is not None and _SENSITIVE.search(name):
+        return [_unknown(child, name, secret=secret) for child in node.value]
+    if node.value is not None and (secret or _SENSITIVE.search(name)):
         return REDACTED
     return node.origin or plain(node.value)

@@ -48,8 +48,8 @@ class Node:
 
     @property
     def where(self) -> Where:
-        """Where to point a reader: at a scalar itself, at the key of a map or list."""
-        return self.mark if self.key is None or not isinstance(self.value, dict | list) else self.key
+        """Where to point a reader: at a scalar itself, at the key of a map, a list or an empty value."""
+        return self.mark if self.key is None or not isinstance(self.value, dict | list | None) else self.key
 
     @property
     def entries(self) -> "dict[str, Node]":

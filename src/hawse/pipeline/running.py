@@ -236,7 +236,7 @@ async def running(graph: Graph, telemetry: Telemetry | None = None, drain: float
         body.uncancel()
         raise HawseError(died) from None
     except BaseExceptionGroup as group:
-        raise group.exceptions[0] from group
+        raise group.exceptions[0] from None
 
 
 def _attributed(findings: Iterable[Finding], path: str) -> list[Finding]:

@@ -63,7 +63,7 @@ class Service:
                     await self._run(checked, tasks)
         except BaseExceptionGroup as group:
             # Tasks of components end in `Running._guard`: what comes out here is what `_run` raised.
-            raise group.exceptions[0] from group
+            raise group.exceptions[0] from None
 
     def stop(self) -> None:
         """Drain and end; called again, end at once."""
