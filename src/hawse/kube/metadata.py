@@ -116,11 +116,12 @@ Key = Hashable
 
 
 class Index:
-    """Pods by one kind of key. Where two claim a key, `Pod.rank` decides. Somebody may wait for a key to appear."""
+    """Pods by one kind of key. Where several claim a key, `Pod.rank` decides. Somebody may wait for a key to appear."""
 
     def __init__(self, keys: Callable[[Pod], Iterable[Key]]) -> None:
         self._keys = keys
         self._found: dict[Key, Pod] = {}
+        self._others: dict[Key, list[Pod]] = {}  # those who claim a key and don't have it; few keys have any
         self._waiting: dict[Key, list[asyncio.Future[None]]] = {}
         self.get = self._found.get
 
@@ -132,24 +133,46 @@ class Index:
         keys = tuple(self._keys(pod))
         if before is not None:
             for key in self._keys(before):
-                if key not in keys and self._found.get(key) is before:
-                    del self._found[key]
+                if key not in keys:
+                    self._elect(key, before, None)
         for key in keys:
             holder = self._found.get(key)
-            if holder is not None and holder is not before:
-                if pod.rank < holder.rank:
-                    continue
-                holder.version += 1
-            self._found[key] = pod
+            if key in self._others or (holder is not None and holder is not before):
+                self._elect(key, before, pod)
+            else:
+                self._found[key] = pod
             for future in self._waiting.pop(key, ()):
                 if not future.done():
                     future.set_result(None)
 
     def drop(self, pod: Pod) -> None:
-        """Forget a pod; a key that another has taken over stays."""
+        """Forget a pod; a key that another has taken over stays, one that another claims goes to it."""
         for key in self._keys(pod):
-            if self._found.get(key) is pod:
-                del self._found[key]
+            self._elect(key, pod, None)
+
+    def demote(self, pod: Pod) -> None:
+        """The pod's rank is lower than it was."""
+        for key in self._keys(pod):
+            if key in self._others:
+                self._elect(key, pod, pod)
+
+    def _elect(self, key: Key, leaves: Pod | None, joins: Pod | None) -> None:
+        """Decide anew who has a key. Of equal ranks, the one that joins has it."""
+        holder = self._found.get(key)
+        there = [] if holder is None else [holder]
+        claimants = [pod for pod in (*self._others.pop(key, ()), *there) if pod is not leaves]
+        if joins is not None:
+            claimants.append(joins)
+        if not claimants:
+            self._found.pop(key, None)
+            return
+        claimants.sort(key=_rank)
+        winner = claimants.pop()
+        self._found[key] = winner
+        if claimants:
+            self._others[key] = claimants
+        if holder is not None and holder is not winner:
+            holder.version += 1
 
     def wait(self, key: Key) -> "asyncio.Future[None]":
         """Done when a pod takes this key. Cancel it through `forget`."""
@@ -244,6 +267,8 @@ class PodStore:
     def _delete(self, uid: str) -> None:
         pod = self._pods.pop(uid)
         pod.deleted = True
+        for index in self._indexes:
+            index.demote(pod)
         self._deleted.append((self._clock() + self.grace, pod))
         self._tell("deleted")
         self.expire()
@@ -295,6 +320,10 @@ class PodStore:
                 self._owners.clear()  # Jobs come and go; pods keep the owners they have
             owner = self._owners[found.uid] = Owner(intern(found.kind), found.name, found.uid)
         return owner
+
+
+def _rank(pod: Pod) -> tuple[bool, str]:
+    return pod.rank
 
 
 def _uids(pod: Pod) -> Iterable[str]:
