@@ -6,6 +6,7 @@ from `consume`. `paths` finds files and tells what their names mean, `log` reads
 """
 
 import asyncio
+import contextlib
 import os
 import resource as rlimit
 import time
@@ -103,10 +104,13 @@ class FileLog(component.Receiver):
         self._clock = Clock()
         self._trouble = Trouble()
         self._inotify: Inotify | None = None
-        self._wake = asyncio.Event()
+        self._wake = asyncio.Event()  # something happened in a watched folder, or we stop
+        self._news = asyncio.Event()  # the folders were searched, or we stop
         self._stopping = False
         self._deliveries = Deliveries(self._output, context, None, config.retry_on_failure, config.max_batches)
-        self._first = True
+        self._first = True  # nothing was ever read: `start_at` counts
+        self._searched = time.time_ns()  # when the folders were last searched, be it by a process before
+        self._started = False
         self._idle = asyncio.Event()
         self._odd = Odd()
 
@@ -118,6 +122,8 @@ class FileLog(component.Receiver):
             self._check_folder(paths.fixed_folder(pattern), f"receivers.{self._context.id}.include[{index}]")
         if self._config.storage is not None:
             self._keys = self._context.extension(self._config.storage, Storage).keyspace(self._context.id)
+            if (updated := self._keys.updated()) is not None:
+                self._first, self._searched = False, updated * 10**9
             for path, row in self._keys.items():
                 try:
                     self._saved[path] = position.decode(row)
@@ -134,13 +140,17 @@ class FileLog(component.Receiver):
         except OSError as error:
             self._context.log.warning("no inotify (%s): folders are searched every second instead", error.strerror)
         self._discover()
+        self._started = True
         self._context.spawn(self._run(), "tail")
+        self._context.spawn(self._watch(), "discover")
 
     async def stop(self) -> None:
         """Stop reading, wait for what is on its way, keep the positions."""
         self._stopping = True
         self._wake.set()
-        if self._first:
+        self._news.set()
+        if not self._started:
+            self._close()
             return
         try:
             await self._idle.wait()
@@ -222,11 +232,15 @@ class FileLog(component.Receiver):
             known = found.get(chain[-1])
             found[chain[-1]] = (known[0] + chain[:-1] if known else chain, status)
         now = time.time()
-        for path, (chain, status) in found.items():
+        new = [path for path in found if path not in self._logs]
+        for path in new:
+            self._begin(path, found[path][0])
+        begun = {path: position.encode(self._logs[path].log.saved()) for path in new if path in self._logs}
+        if begun:
+            self._deliveries.keep(begun)  # from now on these are known, even if nothing is ever read of them
+        for path, (_, status) in found.items():
             tailed = self._logs.get(path)
-            if tailed is None:
-                self._begin(path, chain)
-            else:
+            if tailed is not None and path not in begun:
                 tailed.log.gone_since = None
                 tailed.log.look(status)
         for path, tailed in list(self._logs.items()):
@@ -239,8 +253,10 @@ class FileLog(component.Receiver):
                 self._unreadable["inotify"] = trouble
                 self._context.log.warning("cannot watch %s: relying on discovery_interval", trouble)
         self._first = False
+        self._searched = int(now * 1e9)
 
     def _begin(self, path: str, chain: list[str]) -> None:
+        """Follow one more log, from where it was left or from where `start_at` says."""
         attributes = paths.attributes(chain) if self._parses else {}
         if self._is_own(attributes):
             return
@@ -263,7 +279,7 @@ class FileLog(component.Receiver):
             if saved is not None:
                 log.restore(saved)
             else:
-                log.begin(at_end=self._first and self._config.start_at == "end")
+                log.begin(at_end=self._first and self._config.start_at == "end", since=self._searched)
         except OSError as error:
             log.close()
             if saved is not None:
@@ -272,7 +288,6 @@ class FileLog(component.Receiver):
             return
         self._unreadable.pop(path, None)
         self._logs[path] = Tailed(log, {**told, **file_attributes, **self._config.resource})
-        self._park_others()
 
     @property
     def _parses(self) -> bool:
@@ -327,10 +342,22 @@ class FileLog(component.Receiver):
         finally:
             self._idle.set()
 
+    async def _watch(self) -> None:
+        """Search the folders in time, also while nothing can be delivered: a file that is open can't be lost."""
+        interval = self._config.discovery_interval
+        if self._inotify is None:
+            interval = Duration(min(1.0, interval))
+        while not self._stopping:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), interval)
+                await asyncio.sleep(0.02)  # names often come in numbers: one search for all of them
+            self._wake.clear()
+            if not self._stopping:
+                self._discover()
+                self._news.set()
+
     async def _tail(self) -> None:
         config = self._config
-        interval = config.discovery_interval if self._inotify is not None else min(1.0, config.discovery_interval)
-        searched = time.monotonic()
         swept = float("-inf")
         ready: deque[Tailed] = deque()
         groups: list[Group] = []
@@ -338,10 +365,6 @@ class FileLog(component.Receiver):
         size = 0
         while not self._stopping:
             now = time.monotonic()
-            if self._wake.is_set() or now - searched > interval:
-                self._wake.clear()
-                self._discover()
-                searched = now
             if not ready or now - swept > config.poll_interval:  # a noisy log does not keep others from being seen
                 self._sweep(ready)
                 swept = now
@@ -370,6 +393,7 @@ class FileLog(component.Receiver):
 
     def _sweep(self, ready: deque[Tailed]) -> None:
         """Append the logs that have something to read or to do, and are not there already."""
+        self._park_others()
         now = time.time()
         for tailed in self._logs.values():
             if not tailed.queued and tailed.log.poll(now, self._config.force_flush_period):
@@ -386,11 +410,9 @@ class FileLog(component.Receiver):
             await self._deliveries.send(groups, [])
 
     async def _pause(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-            await asyncio.sleep(0.02)  # names often come in numbers: one search for all of them
-        except TimeoutError:
-            pass
+        self._news.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), seconds)
 
     def _turn(self, tailed: Tailed) -> list[Group] | None:
         """One chunk of a log as groups, or None where it could not be read."""

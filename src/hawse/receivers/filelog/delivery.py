@@ -141,8 +141,9 @@ class Deliveries:
         """Keep the chunk's buffer for the next one: fresh memory costs more than reading into it."""
         for group in batch.groups:
             buffer = next((piece.obj for piece in group.scopes if isinstance(piece, memoryview)), None)
-            usual = isinstance(buffer, bytearray) and CHUNK < len(buffer) <= CHUNK + 4096
-            if usual and not any(buffer is known for known in self._buffers):
+            if not isinstance(buffer, bytearray) or any(buffer is known for known in self._buffers):
+                continue
+            if CHUNK < len(buffer) <= CHUNK + 4096:
                 self._buffers.append(buffer)
 
     def _acknowledge(self, passages: list[tuple[Tailed, _Passage]]) -> None:

@@ -16,6 +16,7 @@ CHUNK = 512 << 10  # bytes read in one turn: large enough for numpy, small enoug
 _OVERHEAD = 64 << 10  # what a line may be longer than its body
 _LINGER = 10.0  # seconds for which a file that was rotated away or deleted is watched for late writes
 _GRACE = 1.0  # seconds for which a rotated file's last line may lack its newline
+_PARKED_LOOK = 1.0  # seconds between two looks at a file whose handle was given up
 _KNOWN = 32  # files done with that are remembered, per log
 
 
@@ -59,6 +60,7 @@ class Log:
         self._next: deque[_Next] = deque()
         self._lingering: list[tuple[Content, int, float]] = []
         self._content: Content | None = None
+        self._looked = 0.0
         self._retired = False  # the last segment's file is done with
         self._size = 0
         self._want = CHUNK
@@ -67,15 +69,25 @@ class Log:
 
     # --- beginnings ---
 
-    def begin(self, *, at_end: bool) -> None:
-        """Begin with the file as it is, at its start or its end. Rotated files that are there are not ours."""
-        self._known.extend(Fingerprint.of(head(other)) for other, _ in list(rotated(self.path))[-_KNOWN:])
-        content = Content(self.path)
-        size = content.status().st_size if at_end else 0
-        if size and os.pread(content.fd, 1, size - 1) != b"\n":
-            size = _line_start(content, size)
+    def begin(self, *, at_end: bool, since: int) -> None:
+        """Begin with the file as it is, at its start or its end. Raises OSError if it can't be read.
+
+        Rotated files beside it are ours if they were written to after `since` (nanoseconds since 1970), when there
+        was no such log yet; they come first then.
+        """
+        present = Content(self.path)
+        older = list(rotated(self.path))[-_KNOWN:]
+        for other, status in older:
+            if status.st_mtime_ns < since or at_end:
+                self._known.append(Fingerprint.of(head(other)))
+            elif status.st_size:
+                self._next.append(_Next(Content(other)))
+        size = present.status().st_size if at_end else 0
+        if size and os.pread(present.fd, 1, size - 1) != b"\n":
+            size = _line_start(present, size)
+        self._next.append(_Next(present, size))
         self.position = size
-        self._enter(content, offset=size)
+        self._advance()
 
     def restore(self, saved: Position) -> None:
         """Go on where a process before this one ended. Raises OSError if the present file can't be read."""
@@ -214,7 +226,10 @@ class Log:
                 self._lingering.remove(entry)
                 content.close()
         if self._content is None:
-            return bool(self._next)
+            if not self._next and abs(now - self._looked) > _PARKED_LOOK:
+                self._looked = now
+                self.look()
+            return self.open or bool(self._next)
         offset = self._offset
         if self._content.compressed:
             return True
@@ -243,14 +258,17 @@ class Log:
         assert self._content is not None
         self._trouble.truncated += 1
         segment = self._segments[-1]
-        self._next.appendleft(_Next(self._content))
+        content, self._content = self._content, None
+        waiting, self._next = self._next, deque()
         copy = self._find_copy(segment, offset)
         if copy is not None:
-            self._next.appendleft(_Next(copy, offset))
+            self._next.append(_Next(copy, offset))
         elif self._tail:
             self._trouble.lost_bytes += self._tail
             self._log.warning("%s: truncated with %d bytes unread and no copy beside it", self.path, self._tail)
-        self._content = None
+        self._queue_successors(content)  # it may have been copied and truncated more than once
+        self._next.append(_Next(content))
+        self._next.extend(waiting)
         self._retire_segment()
         self._advance()
 
