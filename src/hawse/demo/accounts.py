@@ -55,8 +55,8 @@ class Tiers(msgspec.Struct):
         return int(self.enrichment.get(UNENRICHED, 0))
 
 
-FILTERED = "otelcol_source_filtered_log_records_total"
-UNENRICHED = "otelcol_k8sattributes_unenriched_log_records_total"
+FILTERED = "otelcol_processor_filtered_log_records_total"
+UNENRICHED = "otelcol_processor_k8sattributes_unenriched_items_total"
 
 
 class Account(msgspec.Struct):

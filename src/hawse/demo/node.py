@@ -38,6 +38,8 @@ class Cluster:
             if not pod.crashes:
                 self.api.put(pod.manifest())
         await self.api.start()
+        for folder in ("containers", "pods"):  # a node has these before its first container
+            (self._root / "log" / folder).mkdir(parents=True)
         self.node.tally.save(self._root / "tally.json")
         self.api.kubeconfig(self._root / "kubeconfig.new").rename(self._root / "kubeconfig")
 
