@@ -65,7 +65,7 @@ def answer(reader: Reader, question: Question) -> Answer:
 
 def _search(reader: Reader, asked: Query, until: float) -> Answer:
     limit = number(asked, "limit", 100, _MOST_RECORDS)
-    return _json(query.search(reader, conditions.search(asked), limit, _cursor(asked), until))
+    return _json(query.search(reader, conditions.search(asked), limit, _cursor(asked), until, _body_limit(asked)))
 
 
 def _cursor(asked: Query) -> query.Cursor:
@@ -80,7 +80,8 @@ def _cursor(asked: Query) -> query.Cursor:
 
 def _tail(reader: Reader, asked: Query, until: float) -> Answer:
     limit = number(asked, "limit", 100, _MOST_RECORDS)
-    return _json(query.tail(reader, conditions.search(asked), _id(asked, "after", 0), limit, until))
+    after = _id(asked, "after", 0)
+    return _json(query.tail(reader, conditions.search(asked), after, limit, until, _body_limit(asked)))
 
 
 def _record(reader: Reader, asked: Query, until: float) -> Answer:  # noqa: ARG001
@@ -127,11 +128,10 @@ def _rates(reader: Reader, asked: Query, until: float) -> Answer:
     if clock not in {"time", "received"}:
         raise Mistake(f'clock: {clock!r} is none; write "time" or "received"')
     search = conditions.search(asked)
-    end = min(search.end, time.time_ns() + 1)
-    start = search.start or end - 15 * 60 * 10**9
+    start, end = query.extent(reader, search, arrival=clock == "received")
     step = _step(asked, start, end)
     search = conditions.Search(search.conditions, start - start % step, end)
-    by = _by(asked) or ("source",)
+    by = _by(asked) if "by" in asked else ("source",)
     counts = query.count(reader, search, by, step, until, arrival=clock == "received")
     buckets = range(search.start, end, step)
     series: dict[query.Key, list[int]] = {}
@@ -166,6 +166,10 @@ def _step(asked: Query, start: int, end: int) -> int:
     if step < 10**6 or (end - start) // step > _MOST_BUCKETS:
         raise Mistake(f"step: {text or step} gives more than {_MOST_BUCKETS} steps; take a longer one")
     return step
+
+
+def _body_limit(asked: Query) -> int:
+    return number(asked, "body_limit", 1, 1 << 30) if "body_limit" in asked else 0
 
 
 def _by(asked: Query) -> tuple[str, ...]:

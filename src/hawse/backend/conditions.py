@@ -14,7 +14,9 @@ from hawse.values import Duration
 
 EARLIEST = 0
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|z|[+-]\d\d:\d\d)?")
-_RESERVED = frozenset({"from", "to", "from_ts", "to_ts", "limit", "cursor", "by", "step", "after", "clock", "q"})
+_RESERVED = frozenset(
+    {"from", "to", "from_ts", "to_ts", "limit", "cursor", "by", "step", "after", "clock", "q", "body_limit"}
+)
 
 
 class Condition(msgspec.Struct, frozen=True):

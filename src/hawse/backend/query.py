@@ -1,6 +1,7 @@
 """Questions to the store, each answered as JSON."""
 
 import heapq
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,11 +28,15 @@ def rfc3339(nanoseconds: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{fraction:09}Z"
 
 
-def record(reader: Reader, chunk: Chunk, place: int, resource: int) -> dict[str, Any]:
-    """A record with all its fields. 64-bit times are text, as in OTLP's JSON: JavaScript would round the numbers."""
+def record(reader: Reader, chunk: Chunk, place: int, resource: int, body_limit: int = 0) -> dict[str, Any]:
+    """A record with all its fields. 64-bit times are text, as in OTLP's JSON: JavaScript would round the numbers.
+
+    With `body_limit` > 0 the body is cut to so many bytes, and `body_bytes` tells how many it has.
+    """
     columns = chunk.columns
     body, extra, when = columns.bodies[place], columns.others(place), int(columns.times[place])
     origin = reader.resources()[resource]
+    cut = 0 < body_limit < len(body)
     found: dict[str, Any] = {
         "id": chunk.id + place,
         "time": rfc3339(when),
@@ -39,7 +44,7 @@ def record(reader: Reader, chunk: Chunk, place: int, resource: int) -> dict[str,
         "observed_time_unix_nano": str(columns.observed(place)),
         "received": rfc3339(chunk.received),
         "source": origin.source,
-        "body": body.decode("utf-8", "replace"),
+        "body": (body[:body_limit] if cut else body).decode("utf-8", "ignore" if cut else "replace"),
         "body_type": "json" if extra.json else "string",
         "severity_number": extra.severity_number,
         "severity_text": extra.severity_text,
@@ -51,17 +56,19 @@ def record(reader: Reader, chunk: Chunk, place: int, resource: int) -> dict[str,
         "event_name": extra.event_name,
         "scope": {"name": extra.scope_name, "version": extra.scope_version},
     }
-    if b"\xef\xbf\xbd" in body or found["body"].find("\ufffd") >= 0:
-        found["body_base64"] = body  # exactly what came, where the text may have lost something
+    if cut:
+        found["body_bytes"] = len(body)
+    elif "\ufffd" in found["body"] and found["body"].encode() != body:
+        found["body_base64"] = body  # exactly what came, since the text has lost something
     return found
 
 
-def _records(reader: Reader, picked: Iterable[tuple[Chunk, int]]) -> Iterator[dict[str, Any]]:
+def _records(reader: Reader, picked: Iterable[tuple[Chunk, int]], body_limit: int = 0) -> Iterator[dict[str, Any]]:
     resources: dict[int, list[int]] = {}
     for chunk, place in picked:
         if chunk.id not in resources:
             resources[chunk.id] = chunk.resources().tolist()
-        yield record(reader, chunk, place, resources[chunk.id][place])
+        yield record(reader, chunk, place, resources[chunk.id][place], body_limit)
 
 
 # --- search ---------------------------------------------------------------------------------------------------------
@@ -74,7 +81,9 @@ class Cursor(msgspec.Struct, array_like=True):
     id: int = _NO_ID
 
 
-def search(reader: Reader, asked: Search, limit: int, cursor: Cursor, until: float) -> dict[str, Any]:
+def search(
+    reader: Reader, asked: Search, limit: int, cursor: Cursor, until: float, body_limit: int = 0
+) -> dict[str, Any]:
     """The newest records by their own time.
 
     Where time runs out, what is certain so far is returned: `complete` is false and `next` goes on from there.
@@ -105,7 +114,7 @@ def search(reader: Reader, asked: Search, limit: int, cursor: Cursor, until: flo
     chunks.close()
     more = not complete or len(picked) == limit
     return {
-        "records": list(_records(reader, picked)),
+        "records": list(_records(reader, picked, body_limit)),
         "next": f"{last.time}-{last.id}" if more else None,
         "complete": complete,
     }
@@ -134,7 +143,7 @@ def _emit(
     return last
 
 
-def tail(reader: Reader, asked: Search, after: int, limit: int, until: float) -> dict[str, Any]:
+def tail(reader: Reader, asked: Search, after: int, limit: int, until: float, body_limit: int = 0) -> dict[str, Any]:
     """The records that arrived last, the last one first, back to the record `after`; `last` is for the next call."""
     verdicts = reader.verdicts(asked)
     (newest,) = reader.connection.execute("SELECT coalesce(max(id + items) - 1, 0) FROM chunk").fetchone()
@@ -144,7 +153,8 @@ def tail(reader: Reader, asked: Search, after: int, limit: int, until: float) ->
         picked += [(chunk, place) for place in reversed(places)]
         if len(picked) >= limit or chunk.id <= after:
             break
-    return {"records": list(_records(reader, picked[:limit])), "last": newest, "skipped": len(picked) > limit}
+    records = list(_records(reader, picked[:limit], body_limit))
+    return {"records": records, "last": newest, "skipped": len(picked) > limit}
 
 
 def one(reader: Reader, number: int) -> dict[str, Any] | None:
@@ -255,6 +265,18 @@ def count(
         if opened is not None:
             _count_in(tally, opened, {one: verdicts[one] for one in resources}, inner, until, arrival=arrival)
     return tally.counts
+
+
+def extent(reader: Reader, asked: Search, *, arrival: bool) -> tuple[int, int]:
+    """The time range of a search, with what the store holds in place of a missing beginning or end."""
+    column = ("received", "received") if arrival else ("min_time", "max_time")
+    first, last = reader.connection.execute(f"SELECT min({column[0]}), max({column[1]}) FROM chunk").fetchone()  # noqa: S608
+    if asked.end < LATEST:
+        return asked.start or min(first or 0, asked.end), asked.end
+    if asked.start:  # until now; clocks of senders may be ahead a little
+        now = time.time_ns()
+        return asked.start, max(now, min(last or 0, now + 3600 * 10**9), asked.start) + 1
+    return first or 0, (last or 0) + 1
 
 
 def _runs(reader: Reader, asked: Search, *, arrival: bool) -> Iterator[tuple[int, int, int, int, int]]:

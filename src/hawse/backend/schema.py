@@ -9,6 +9,7 @@ from typing import IO
 from hawse.diagnostics import HawseError
 
 VERSION = 1
+_MAGIC = b"SQLite format 3\0"
 PAGE = 4096
 
 # chunk.id is the number of its first record: a record's id is that plus its place, and chunks follow without gaps but
@@ -40,6 +41,25 @@ CREATE TABLE next_id (id INTEGER NOT NULL);
 INSERT INTO total VALUES ('logs', 0, 0, 0), ('metrics', 0, 0, 0), ('traces', 0, 0, 0);
 INSERT INTO next_id VALUES (1);
 """
+
+
+def prepare(path: Path) -> None:
+    """Make the file if it is not there, readable for us alone: what arrives may be confidential.
+
+    Raises HawseError, and touches nothing, where it is something else than SQLite's.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise HawseError.of(
+            "HW801",
+            f"{path} cannot be written: {error.strerror}",
+            fix="choose a folder that exists and is writable with --store",
+        ) from None
+    with open(handle, "rb") as file:
+        head = file.read(len(_MAGIC))
+    if head and head != _MAGIC:
+        raise _foreign(path, "it is no SQLite file")
 
 
 class Lock:
@@ -76,7 +96,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     connection: sqlite3.Connection | None = None
     try:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        os.chmod(path, 0o600)  # what arrived may be confidential
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if version != VERSION and (version or tables):

@@ -19,7 +19,7 @@ class Searchers:
     def __init__(self, store: Path, processes: int = 2, seconds: float = 30) -> None:
         """`seconds` is what a question may take."""
         self._store = store
-        self._seconds = seconds
+        self._seconds = float(seconds)
         self._idle: list[Process | None] = [None] * processes  # None: not started yet
         self._running: set[Process] = set()
         self._free = asyncio.Semaphore(processes)

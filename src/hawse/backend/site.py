@@ -1,4 +1,4 @@
-"""The page: three files of this package, served with a policy that lets nothing else in."""
+"""The page: files of this package, served with a policy that lets nothing else in."""
 
 from importlib.resources import files
 
@@ -7,8 +7,10 @@ from hawse.net.http import Handler, Request, Response
 
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
-    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
-    "/charts.js": ("charts.js", "text/javascript; charset=utf-8"),
+    **{
+        f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
+        for name in ("main", "logs", "rows", "other", "state", "charts", "api", "dom")
+    },
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
 }

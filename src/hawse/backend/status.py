@@ -45,9 +45,9 @@ class Status:
             "store": {
                 "path": self._path,
                 "size": self._intake.size,
-                "max_size": limits.max_size,
+                "max_size": int(limits.max_size),
                 "max_records": limits.max_records,
-                "max_age_seconds": limits.max_age,
+                "max_age_seconds": float(limits.max_age),
                 "problem": self.problem(),
             },
             "waiting_bytes": self._intake.queued_bytes,

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from hawse.backend.columns import LATEST, Lot, clamped, compress, pack, pieces
-from hawse.backend.schema import PAGE, Lock, open_for_writing
+from hawse.backend.schema import PAGE, Lock, open_for_writing, prepare
 from hawse.batch import Signal
 
 _ATTRIBUTE_NAMES = 10_000  # names of record attributes that are remembered; a stranger may send a new one each time
@@ -55,6 +55,7 @@ class Store:
         """Open or make the file. Raises HawseError."""
         self.path = path
         self.limits = limits
+        prepare(path)
         self._lock = Lock(path)
         try:
             self._connection = open_for_writing(path)
