@@ -50,7 +50,7 @@ def serve(pipe: Connection, folder: str, pods: int) -> None:
 def _pod(objects: Any, number: int) -> dict[str, Any]:
     namespace, app = f"team-{number % NAMESPACES}", f"app-{number // 10}"
     template = f"{number // 10:010x}"
-    return objects.pod(
+    made: dict[str, Any] = objects.pod(
         namespace,
         _name(number),
         ips=(f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}", f"fd00::{number:x}"),
@@ -60,6 +60,7 @@ def _pod(objects: Any, number: int) -> dict[str, Any]:
         annotations={"checksum/config": f"{number // 10:064x}", "prometheus.io/scrape": "true"},
         containers={"app": f"registry.example.com/{app}:1.4.{number // 10}"},
     )
+    return made
 
 
 def _name(number: int) -> str:
