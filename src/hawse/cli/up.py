@@ -123,16 +123,20 @@ async def _up(options: "Options", seconds: float | None, form: str) -> int:
     if form == "text":
         click.echo("\n".join(summary(final, took)))
     else:
-        data(_result(final, took, options), form)
+        data(_result(final, took), form)
     return FINDINGS if final.lost else CLEAN
 
 
 async def _watch(session: "Session", view: "View", stopping: asyncio.Event, seconds: float | None) -> None:
     """Show progress until told to stop, or the time is over. Raises HawseError if a process dies."""
     until = time.monotonic() + seconds if seconds is not None else float("inf")
+    shown = False
     while not stopping.is_set() and (left := until - time.monotonic()) > 0:
         view.show(session, await session.look())
         session.check()
+        if not shown and (record := await session.sample()):
+            view.arrived(record)
+            shown = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), min(_LOOK, left))
 
@@ -157,5 +161,5 @@ def _signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _result(final: "Account", seconds: float, options: "Options") -> dict[str, Any]:
-    return {"seconds": round(seconds, 1), "state": str(options.state), "signals": {"logs": msgspec.to_builtins(final)}}
+def _result(final: "Account", seconds: float) -> dict[str, Any]:
+    return {"seconds": round(seconds, 1), "signals": {"logs": msgspec.to_builtins(final)}}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import msgspec
@@ -204,6 +205,12 @@ class Session:
             counted = msgspec.json.decode(answer)
             self._total = counted["count"]
             self._delivered = {row["values"][UID] or "": row["count"] for row in counted["groups"]}
+
+    async def sample(self) -> Mapping[str, Any] | None:
+        """The newest record that the backend has, with all its fields (docs/backend.md)."""
+        answer = await self._get("backend", "api/v1/logs/search?limit=1")
+        records = msgspec.json.decode(answer)["records"] if answer is not None else []
+        return records[0] if records else None
 
     async def _ask_tiers(self) -> None:
         collector = await self._get("logs-collector", "metrics")

@@ -1,7 +1,8 @@
 """How `hawse up` shows itself: a live picture on terminals, a line now and then elsewhere. Standard error only."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -41,6 +42,11 @@ class View:
     def say(self, text: str) -> None:
         """One line."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def arrived(self, record: Mapping[str, Any]) -> None:
+        """One record as an example."""
+        fields = ", ".join(f"{key}={value}" for key, value in record["resource"].items())
+        self.say(f"records arrive, such as this one of {record['time']}:\n  {record['body'][:200]}\n  {fields}")
 
     def show(self, session: Session, now: Account) -> None:
         """Progress."""

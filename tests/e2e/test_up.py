@@ -1,0 +1,233 @@
+"""`hawse up`, as a user runs it: processes, sockets, files, signals."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from hawse.backend.server import Backend
+from hawse.demo.workload import Tally
+
+UP = [sys.executable, "-m", "hawse", "up", "--no-host-logs"]
+FIRST = re.compile(rb"^(INFO|ERROR) ")  # of an entry of the container "orders"
+
+
+def _start(*arguments):
+    return subprocess.Popen([*UP, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def _until_running(up):
+    """What it says until it collects, and the processes by name."""
+    said, pids = [], {}
+    for line in up.stderr:
+        said.append(line)
+        if match := re.match(r"  (\S+) +pid (\d+)", line):
+            pids[match[1]] = int(match[2])
+        if line.startswith("open "):
+            return "".join(said), pids
+    pytest.fail("".join(said))
+
+
+def _alive(pid):
+    try:
+        return not Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("Z")
+    except FileNotFoundError:
+        return False
+
+
+def _wait_until_gone(pids):
+    deadline = time.monotonic() + 20
+    while (left := [pid for pid in pids if _alive(pid)]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+# --- what the files hold, read in the plainest way --------------------------------------------------------------------
+
+
+def _nanoseconds(stamp):
+    """RFC 3339 with up to nine digits of fraction and any offset."""
+    match = re.fullmatch(r"(.{19})(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", stamp)
+    seconds = datetime.fromisoformat(match[1] + match[3].replace("Z", "+00:00")).timestamp()
+    return int(seconds) * 10**9 + int((match[2] or "0").ljust(9, "0"))
+
+
+def _pieces(data):
+    for line in data.splitlines():
+        if line.startswith(b'{"log"'):
+            entry = json.loads(line)
+            yield entry["time"], entry["stream"], entry["log"].endswith("\n"), entry["log"].rstrip("\n").encode()
+        else:
+            stamp, stream, tag, text = line.split(b" ", 3)
+            yield stamp.decode(), stream.decode(), tag == b"F", text
+
+
+def _lines(data):
+    """(time of the first piece, stream, text) of each line; partial ones joined."""
+    open_ = {}
+    for stamp, stream, whole, text in _pieces(data):
+        began, so_far = open_.pop(stream, (stamp, b""))
+        if whole:
+            yield _nanoseconds(began), stream, so_far + text
+        else:
+            open_[stream] = began, so_far + text
+
+
+def _entries(lines):
+    """Lines of "orders" joined to the entries that they belong to."""
+    joined = {}
+    for when, stream, text in lines:
+        if FIRST.match(text) or stream not in joined:
+            if stream in joined:
+                yield joined.pop(stream)
+            joined[stream] = when, stream, text
+        else:
+            began, _, so_far = joined[stream]
+            joined[stream] = began, stream, so_far + b"\n" + text
+    yield from joined.values()
+
+
+def _sequence(path):
+    """All bytes that went to a log, rotated files first."""
+    real = path.resolve()
+    rotated = sorted(real.parent.glob(f"{real.name}.*"), key=lambda found: found.name, reverse="docker" in real.parts)
+    read = {True: lambda found: gzip.decompress(found.read_bytes()), False: Path.read_bytes}
+    return b"".join(read[found.suffix == ".gz"](found) for found in (*rotated, real))
+
+
+def _written(log):
+    """(pod uid, container, restart, stream, time, text) of every record that the node's files hold."""
+    found = Counter()
+    for path in (log / "pods").glob("*/*/*.log"):
+        uid, container = path.parent.parent.name.rsplit("_", 1)[1], path.parent.name
+        lines = _lines(_sequence(path))
+        for when, stream, text in _entries(lines) if container == "orders" else lines:
+            found[uid, container, path.stem, stream, when, text.decode()] += 1
+    return found
+
+
+async def _stored(state):
+    async with Backend(store=state / "backend.db") as backend:
+        return await backend.records()
+
+
+def _identity(record):
+    fields = record["resource"]
+    names = ("pod_id", "container", "k8s.container.restart_count", "log.iostream")
+    return (*(fields[name] for name in names), int(record["time_unix_nano"]), record["body"])
+
+
+def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
+    with contextlib.ExitStack() as held:
+        taken = held.enter_context(socket.socket())
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # a port of the defaults is in use: another one is taken
+            taken.bind(("127.0.0.1", 24321))
+            taken.listen()
+        run = subprocess.run(
+            [*UP, "--for", "14s", "--rate", "3", "--seed", "5", "-o", "json", "--state", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+    assert run.returncode == 0, run.stderr
+    assert "127.0.0.1:24321" not in run.stderr
+    logs = json.loads(run.stdout)["signals"]["logs"]
+    tally = Tally.load(tmp_path / "demo" / "tally.json")
+    excluded = {pod.uid: pod.records for pod in tally.pods if not pod.collected}
+    assert (logs["lost"], logs["in_flight"], logs["duplicates"], logs["unenriched"]) == (0, 0, 0, 0)
+    assert logs["written"] == logs["read"] == logs["filtered"] + logs["delivered"] > 1000
+    assert logs["filtered"] == sum(excluded.values()) > 0
+    assert tally.rotations > 0
+    assert tally.restarts > 0
+
+    records = asyncio.run(_stored(tmp_path))
+    written = Counter({key: n for key, n in _written(tmp_path / "demo" / "log").items() if key[0] not in excluded})
+    assert Counter(map(_identity, records)) == written
+    _check_fields(records)
+
+
+def _check_fields(records):
+    """Metadata and names as Sumo Logic's users know them (one record of each container)."""
+    by_container = {record["resource"]["container"]: record["resource"] for record in records}
+    nginx, orders, payments = (by_container[name] for name in ("nginx", "orders", "payments"))
+    assert nginx["deployment"] == "web"
+    assert nginx["pod_labels_app"] == "web"
+    assert nginx["namespace_labels_team"] == "storefront"
+    assert nginx["node"] == "demo-node"
+    assert nginx["cluster"] == "kubernetes"
+    assert nginx["_sourceCategory"] == "kubernetes/shop/web"
+    assert nginx["_sourceName"] == f"shop.{nginx['pod']}.nginx"
+    assert orders["statefulset"] == "orders"
+    assert orders["_sourceName"] == "orders"
+    assert payments["_sourceCategory"] == "kubernetes/pci/payments"
+    assert payments["_sourceHost"] == "payments.example"
+    assert by_container["geo"]["_sourceCategory"] == "shop/geo"
+    assert by_container["agent"]["daemonset"] == "node-agent"
+    assert by_container["agent"]["_sourceCategory"] == "infrastructure/platform/node/agent"
+    assert by_container["report"]["k8s.job.name"].startswith("daily-")
+    assert not [key for fields in by_container.values() for key in fields if "annotation" in key]
+
+
+def test_ctrl_c_drains_and_sums_up():
+    with _start("--rate", "2") as up:
+        said, pids = _until_running(up)
+        time.sleep(2)
+        up.send_signal(signal.SIGINT)
+        out, err = up.communicate(timeout=60)
+    assert up.returncode == 0, err
+    assert set(pids) == {"demo", "backend", "logs-enrichment", "logs-collector"}
+    assert "http://127.0.0.1:" in said
+    counted = dict(re.findall(r"^ +([a-z ]+?) +([\d,]+)$", out, re.MULTILINE))
+    assert counted["lost"] == counted["in flight"] == "0"
+    assert int(counted["read"]) == int(counted["filtered"]) + int(counted["delivered"]) > 50
+    assert not _wait_until_gone(pids.values())
+
+
+def test_a_process_that_dies_ends_it_with_its_last_words():
+    with _start("-o", "json") as up:
+        _, pids = _until_running(up)
+        os.kill(pids["logs-enrichment"], signal.SIGKILL)
+        out, err = up.communicate(timeout=60)
+    assert up.returncode == 3
+    assert out == ""
+    assert "logs-enrichment was killed by SIGKILL" in err
+    assert "listening for OTLP/HTTP" in err
+    assert "Traceback" not in err
+    assert not _wait_until_gone(pids.values())
+
+
+def test_no_process_outlives_it():
+    with _start() as up:
+        _, pids = _until_running(up)
+        up.kill()
+        up.communicate(timeout=60)
+    assert not _wait_until_gone(pids.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--for", "soon"], 2, "no duration"),
+        (["--kubeconfig", "/nowhere"], 2, "does not exist"),
+        (["--no-demo"], 3, "there is nothing to collect"),
+    ],
+)
+def test_mistakes_are_told(arguments, code, message):
+    run = subprocess.run([*UP, *arguments], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == code
+    assert message in run.stderr
+    assert "Traceback" not in run.stderr
