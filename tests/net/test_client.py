@@ -539,3 +539,17 @@ def test_read_gives_the_body_of_a_refused_stream():
             return response.status, await response.read(7)
 
     assert against(script, use)[0] == (410, b"too old")
+
+
+def test_waiting_for_a_turn_is_not_the_servers_fault():
+    async def run():
+        async def slow(request):
+            await asyncio.sleep(0.15)
+            return Response(200)
+
+        limits = {"max_conns_per_host": 1, "timeout": Duration(0.4)}
+        async with serving({("GET", "/"): slow}) as port, client_of(port, **limits) as client:
+            answers = await asyncio.gather(*(client.request("GET", "/") for _ in range(5)))
+            return [response.status for response in answers]
+
+    assert asyncio.run(run()) == [200] * 5

@@ -822,3 +822,65 @@ def test_response_headers_are_added():
         one(post(b"x"), response_headers={"X-Content-Type-Options": "nosniff"})[1]["x-content-type-options"]
         == "nosniff"
     )
+
+
+def test_tiny_chunks_take_no_more_memory_than_their_body():
+    import tracemalloc
+
+    async def scenario(client):
+        client.send(post(content_length=None, transfer_encoding="chunked"))
+        tracemalloc.start()
+        for _ in range(100):
+            client.send(b"2\r\nab\r\n" * 5000)
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        client.send(b"0\r\n\r\n")
+        assert len((await client.answer())[2]) == 1_000_000
+        return peak
+
+    assert ask(scenario) < 12_000_000  # what is in the buffers of this test's own client counts, too
+
+
+def test_a_request_that_had_to_wait_has_its_whole_time_afterwards():
+    async def slow(request):
+        await asyncio.sleep(0.4 if request.body == b"slow" else 0)
+        return Response(200, request.body)
+
+    async def scenario(client):
+        second = post(b"next")
+        client.send(post(b"slow") + second[:-2])
+        assert (await client.answer())[2] == b"slow"
+        await asyncio.sleep(0.1)
+        client.send(second[-2:])
+        return (await client.answer())[2]
+
+    limits = {"read_timeout": Duration(0.3), "read_header_timeout": Duration(0.3)}
+    assert ask(scenario, routes={("POST", "/echo"): slow}, **limits) == b"next"
+
+
+def test_a_handler_that_is_cancelled_from_within_ends_the_connection():
+    async def cancelled(request):
+        raise asyncio.CancelledError
+
+    async def scenario(client):
+        client.send(post(b"x"))
+        return await client.ended()
+
+    assert ask(scenario, routes={("POST", "/echo"): cancelled})
+
+
+def test_a_port_of_our_own_on_other_interfaces_is_told():
+    async def run():
+        servers = HttpServers()
+        port = await servers.mount(ServerConfig(endpoint="0.0.0.0:0"), {("POST", "/echo"): echo}, owner="otlp")
+        try:
+            with pytest.raises(
+                HawseError, match=rf"b cannot listen on 127.0.0.1:{port}: otlp has 0.0.0.0:0.*same host"
+            ):
+                await servers.mount(ServerConfig(endpoint=f"127.0.0.1:{port}"), {("POST", "/b"): echo}, owner="b")
+        finally:
+            await servers.close()
+
+    asyncio.run(run())

@@ -115,11 +115,12 @@ class HttpClient:
         body = [parts] if isinstance(parts, bytes) else list(parts)
         limit = self._settings.timeout if timeout is None else timeout
         exchange = Exchange(head_only=method == "HEAD", limit=self._limit)
-        try:
-            async with asyncio.timeout(limit or None):
-                return await self._exchanged(pool, exchange, method, target, body, headers, repeatable)
-        except TimeoutError:
-            raise Busy(f"{pool.name} did not answer within {limit:g}s") from None
+        async with pool.turn():
+            try:
+                async with asyncio.timeout(limit or None):
+                    return await self._exchanged(pool, exchange, method, target, body, headers, repeatable)
+            except TimeoutError:
+                raise Busy(f"{pool.name} did not answer within {limit:g}s") from None
 
     async def _exchanged(
         self,
@@ -140,7 +141,7 @@ class HttpClient:
         finally:
             if exchange.head_only:
                 connection.close()
-            pool.release(connection)
+            pool.give_back(connection)
         return ClientResponse(exchange.status, exchange.headers, self._body(pool, exchange))
 
     def _body(self, pool: Pool, exchange: Exchange) -> bytes:
@@ -169,7 +170,7 @@ class HttpClient:
         head = self._head(pool, method, target, size, headers)
         fresh = False
         while True:
-            connection = await pool.acquire(fresh=fresh)
+            connection = await pool.take(fresh=fresh)
             try:
                 await connection.send(exchange, head, body, size)
                 if not exchange.status and not exchange.complete:
@@ -177,13 +178,13 @@ class HttpClient:
                 return connection
             except Lost as lost:
                 again = lost.untouched and connection.used and repeatable and not fresh
-                pool.release(connection)
+                pool.give_back(connection)
                 if not again:
                     reason = pool.lost(connection, lost.reason) if lost.untouched else f"{pool.name}: {lost.reason}"
                     raise Busy(reason) from None
             except BaseException:
                 connection.close()
-                pool.release(connection)
+                pool.give_back(connection)
                 raise
             fresh = True
             exchange.error = None
@@ -206,17 +207,18 @@ class HttpClient:
         target, pool = self._target(url)
         limit = self._settings.timeout if timeout is None else timeout
         exchange = Exchange(streams=True)
-        try:
-            async with asyncio.timeout(limit or None):
-                connection = await self._begin(pool, exchange, method, target, (), headers, repeatable=True)
-        except TimeoutError:
-            raise Busy(f"{pool.name} did not answer within {limit:g}s") from None
-        try:
-            yield StreamedResponse(exchange, connection, pool.name, stall)
-        finally:
-            if not exchange.complete:
-                connection.close()
-            pool.release(connection)
+        async with pool.turn():
+            try:
+                async with asyncio.timeout(limit or None):
+                    connection = await self._begin(pool, exchange, method, target, (), headers, repeatable=True)
+            except TimeoutError:
+                raise Busy(f"{pool.name} did not answer within {limit:g}s") from None
+            try:
+                yield StreamedResponse(exchange, connection, pool.name, stall)
+            finally:
+                if not exchange.complete:
+                    connection.close()
+                pool.give_back(connection)
 
     def name(self, url: str) -> str:
         """Host and port of a URL or path, as in messages."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("hawse.net.server")
 
 _LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read our answer
-_LINGER_BYTES = 4 << 20
+_LINGER_BYTES = 64 << 20
 _NO_BODY = frozenset({204, 304})
 
 
@@ -135,6 +135,9 @@ class Connection(asyncio.BufferedProtocol):
         except (ConnectionError, TimeoutError):
             self._transport.abort()  # the client is gone, or doesn't read
             return
+        except asyncio.CancelledError:
+            self._transport.abort()  # by the client's leaving, or from within the handler: nobody will answer
+            raise
         finally:
             self._task = None
         if close:
@@ -143,6 +146,7 @@ class Connection(asyncio.BufferedProtocol):
             self._resume()
             self._next()
             if self._task is None:
+                self._began = self._listener.loop.time()  # while we were busy, the client had to wait
                 self._set_deadline()
 
     async def _handled(self, incoming: Incoming) -> Response:
@@ -211,6 +215,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def _extra_headers(self, incoming: Incoming, response: Response) -> str:
         settings = incoming.route.mount.settings
+        if not (response.headers or settings.response_headers or settings.cors):
+            return ""
         lines = [f"{name}: {value}\r\n" for name, value in response.headers.items()]
         if settings.response_headers:
             lines += [f"{name}: {value}\r\n" for name, value in settings.response_headers.items()]

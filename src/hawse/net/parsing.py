@@ -173,8 +173,11 @@ class RequestReader:
         if length is not None and length > self._limit:
             raise HttpError(413, f"the body has {length} bytes, {self._limit} are allowed (max_request_body_size)")
         if length != 0:
-            if length is not None and length > _DIRECT:
-                # BytesIO hands out the very bytes object that was received into, without a copy.
+            # BytesIO hands out the very bytes object that was received into, without a copy. Chunks are gathered in
+            # one, too: a list of them would take many times the body's size if a stranger made them small.
+            if length is None:
+                self._store = io.BytesIO()
+            elif length > _DIRECT:
                 self._store = io.BytesIO(bytes(length))
             self._sink.head(incoming)
 
@@ -184,7 +187,8 @@ class RequestReader:
             raise HttpError(413, f"the body has more than {self._limit} bytes (max_request_body_size)")
         if self._store is not None:
             self._store.write(piece)
-            if self._incoming is not None and size != self._incoming.length:
+            length = self._incoming.length if self._incoming is not None else None
+            if length is not None and size != length and self._view is None:
                 self._view = self._store.getbuffer()
         else:
             self._pieces.append(piece)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from hawse.component import Busy
 from hawse.net.exchange import ClientConnection
@@ -26,23 +28,25 @@ class Pool:
         self._slots = asyncio.Semaphore(settings.max_conns_per_host) if settings.max_conns_per_host else None
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
-    async def acquire(self, *, fresh: bool = False) -> ClientConnection:
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until another request may be under way."""
+        if self._slots is None:
+            yield
+            return
+        async with self._slots:
+            yield
+
+    async def take(self, *, fresh: bool = False) -> ClientConnection:
         """A connection with nothing under way: a kept one that is still open, else a new one. Raises Busy."""
-        if self._slots is not None:
-            await self._slots.acquire()
-        try:
-            connection = None if fresh else self._kept()
-            if connection is None:
-                connection = await self._connect()
-                self._open.add(connection)
-        except BaseException:
-            self._free()
-            raise
+        connection = None if fresh else self._kept()
+        if connection is None:
+            connection = await self._connect()
+            self._open.add(connection)
         return connection
 
-    def release(self, connection: ClientConnection) -> None:
-        """Give back a connection, whatever its state: it is kept or closed."""
-        self._free()
+    def give_back(self, connection: ClientConnection) -> None:
+        """Whatever the state of a connection that was taken: it is kept or closed."""
         keep = not self._settings.disable_keep_alives and len(self._idle) < self._settings.max_idle_conns
         if keep and connection.usable:
             connection.idle_since = asyncio.get_running_loop().time()
@@ -64,10 +68,6 @@ class Pool:
             # With TLS 1.3 a server tells only after the handshake that it misses a certificate, or just hangs up.
             reason += "; does it demand a client certificate (tls.cert_file)?"
         return f"{self.name}: {reason}"
-
-    def _free(self) -> None:
-        if self._slots is not None:
-            self._slots.release()
 
     def _kept(self) -> ClientConnection | None:
         """The one used last: its server is the least likely to have lost patience."""

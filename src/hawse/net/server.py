@@ -26,6 +26,7 @@ class HttpServers:
         async with self._lock:
             listener = self._shared(settings, owner)
             if listener is None:
+                self._check_port(settings.endpoint, owner)
                 listener = Listener(settings, owner)
                 await listener.open()
                 self._listeners.append(listener)
@@ -37,10 +38,7 @@ class HttpServers:
     def _shared(self, settings: ServerConfig, owner: str) -> Listener | None:
         host, port = split_endpoint(settings.endpoint)
         for listener in self._listeners if port else ():
-            if split_endpoint(listener.settings.endpoint) != (host, port) and (host, port) != (
-                split_endpoint(listener.settings.endpoint)[0],
-                listener.port,
-            ):
+            if (split_endpoint(listener.settings.endpoint)[0], listener.port) != (host, port):
                 continue
             if listener.settings.tls != settings.tls:
                 raise HawseError.of(
@@ -51,6 +49,18 @@ class HttpServers:
                 )
             return listener
         return None
+
+    def _check_port(self, endpoint: str, owner: str) -> None:
+        """A port that we have ourselves on other interfaces: the system would only say that it is in use."""
+        port = split_endpoint(endpoint)[1]
+        for listener in self._listeners:
+            if port and listener.port == port:
+                raise HawseError.of(
+                    "HW302",
+                    f"{owner} cannot listen on {endpoint}: {listener.owner} has {listener.settings.endpoint}",
+                    fix="write the same host in both endpoints to share the socket, or choose another port",
+                    path=f"{owner}.endpoint",
+                )
 
     async def unmount(self, owner: str) -> None:
         """Take away the owner's routes, wait for its running requests, and close sockets that nobody uses any more.
