@@ -35,11 +35,32 @@ def test_every_key_and_value_knows_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("written", "value"),
     [
-        ("yes", "yes"), ("on", "on"), ("12:30", "12:30"), ("2026-11-24", "2026-11-24"), ("1_000", "1_000"),
-        ("true", True), ("False", False), ("null", None), ("~", None), ("", None),
-        ("7", 7), ("-3", -3), ("0x1F", 31), ("0o17", 15), ("0640", 0o640), ("089", 89.0), ("0b11", 3),
-        ("1.5", 1.5), ("1e3", 1000.0), (".5", 0.5), ("-.inf", float("-inf")),
-        ('"7"', "7"), ("'true'", "true"), ("!!str 7", "7"), ("a: b", {"a": "b"}), ("[1, a]", [1, "a"]),
+        ("yes", "yes"),
+        ("on", "on"),
+        ("12:30", "12:30"),
+        ("2026-11-24", "2026-11-24"),
+        ("1_000", "1_000"),
+        ("true", True),
+        ("False", False),
+        ("null", None),
+        ("~", None),
+        ("", None),
+        ("7", 7),
+        ("-3", -3),
+        ("0x1F", 31),
+        ("0o17", 15),
+        ("0640", 0o640),
+        ("089", 89.0),
+        ("0b11", 3),
+        ("1.5", 1.5),
+        ("1e3", 1000.0),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+        ('"7"', "7"),
+        ("'true'", "true"),
+        ("!!str 7", "7"),
+        ("a: b", {"a": "b"}),
+        ("[1, a]", [1, "a"]),
     ],
 )
 def test_scalars_are_those_of_yaml_1_2(tmp_path, written, value):
@@ -108,7 +129,15 @@ def test_unreadable_files(tmp_path):
     assert "No such file" in messages(loaded)[0]
 
 
-ENV = {"NAME": "value", "PORT": "4318", "YES": "true", "EMPTY": "", "LIST": "[a, b]", "TRICKY": "pa$$w${NAME}: x", "X": "NAME"}
+ENV = {
+    "NAME": "value",
+    "PORT": "4318",
+    "YES": "true",
+    "EMPTY": "",
+    "LIST": "[a, b]",
+    "TRICKY": "pa$$w${NAME}: x",
+    "X": "NAME",
+}
 
 
 @pytest.mark.parametrize(

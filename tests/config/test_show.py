@@ -81,7 +81,7 @@ def test_defaults():
     text = "exporters: {sink: {endpoint: 'http://h', token: hunter2}}"
     assert shown(text)[0] == {"exporters": {"sink": {"endpoint": "http://h", "token": "[REDACTED]"}}}
     assert shown(text, defaults=True)[0]["exporters"]["sink"] == {
-        "endpoint": "http://h", "token": "[REDACTED]", "headers": {}, "timeout": "90s", "auth": None, "count": 1,
+        "endpoint": "http://h", "token": "[REDACTED]", "headers": {}, "timeout": "90s", "count": 1,
     }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_schema():
     assert (pattern, reference) == ("^sink(/.+)?$", {"$ref": "#/$defs/exporter.sink"})
     sink = made["$defs"]["exporter.sink"]
     assert sink["required"] == ["endpoint"]
-    assert sink["description"] == "Takes all."
+    assert sink["description"] == "`config show` and the JSON Schema."  # what the component's module says at its top
     assert sink["additionalProperties"] is False
     assert sink["properties"]["endpoint"] == {"type": "string", "description": "Where to."}
     assert sink["properties"]["count"]["anyOf"][0] == {"type": "integer", "minimum": 1}

@@ -29,8 +29,15 @@ def test_instances_are_shared_as_the_contract_says(tiny):
     keys = [node.key for node in graph.nodes]
     assert sorted(keys) == sorted(
         [
-            "extension:box", "receiver:feed", "receiver:feed/b", "connector:joint", "exporter:sink", "exporter:sink/b",
-            "processor:logs/pass", "processor:logs/pass/2", "processor:logs/b/pass",
+            "extension:box",
+            "receiver:feed",
+            "receiver:feed/b",
+            "connector:joint",
+            "exporter:sink",
+            "exporter:sink/b",
+            "processor:logs/pass",
+            "processor:logs/pass/2",
+            "processor:logs/b/pass",
         ]  # fmt: skip
     )
     assert keys[0] == "extension:box"
@@ -59,7 +66,10 @@ def test_references_that_lead_nowhere(tiny):
 
 
 def test_a_broken_service_section_does_not_hide_its_references(tiny):
-    codes = [line.split("[")[1][:5] for line in tiny.findings(simple(pipelines="logs: {receivers: [fed], exporters: [sink]}", more=", drain: 1"))]
+    codes = [
+        line.split("[")[1][:5]
+        for line in tiny.findings(simple(pipelines="logs: {receivers: [fed], exporters: [sink]}", more=", drain: 1"))
+    ]
     assert codes == ["HW121", "HW120", "HW104"]
 
 
@@ -80,8 +90,13 @@ def test_signals(tiny):
 
 def test_pipelines_that_are_empty_or_missing(tiny):
     assert "HW105" in tiny.findings(simple(pipelines=""))[-1]
-    assert any("receivers: must have at least 1" in line for line in tiny.findings(simple(pipelines="logs: {receivers: [], exporters: [sink]}")))
-    assert any('"receivers" is missing' in line for line in tiny.findings(simple(pipelines="logs: {exporters: [sink]}")))
+    assert any(
+        "receivers: must have at least 1" in line
+        for line in tiny.findings(simple(pipelines="logs: {receivers: [], exporters: [sink]}"))
+    )
+    assert any(
+        '"receivers" is missing' in line for line in tiny.findings(simple(pipelines="logs: {exporters: [sink]}"))
+    )
     assert tiny.findings("receivers: {feed: }\n") == [
         'error [HW106] 1:1: the section "service" is missing; service.pipelines says what runs',
         'warning [HW121] 1:13 receivers.feed: the receiver "feed" is defined, but not used in any pipeline',
@@ -112,11 +127,15 @@ def test_connectors(tiny):
     joint = "connectors: {joint: , count: }\n"
     half = joint + simple(pipelines="logs: {receivers: [feed], exporters: [joint, sink]}")
     assert any('the connector "joint" is used under exporters only' in line for line in tiny.findings(half))
-    odd = joint + simple(pipelines="logs: {receivers: [feed], exporters: [joint]}, traces: {receivers: [joint], exporters: [sink]}")
+    odd = joint + simple(
+        pipelines="logs: {receivers: [feed], exporters: [joint]}, traces: {receivers: [joint], exporters: [sink]}"
+    )
     lines = [line for line in tiny.findings(odd) if "HW123" in line]
     assert len(lines) == 2
     assert 'makes nothing of "logs" that "traces" can take; it makes logs of logs' in lines[0]
-    good = joint + simple(pipelines="logs: {receivers: [feed], exporters: [count]}, metrics: {receivers: [count], exporters: [sink]}")
+    good = joint + simple(
+        pipelines="logs: {receivers: [feed], exporters: [count]}, metrics: {receivers: [count], exporters: [sink]}"
+    )
     assert [line for line in tiny.findings(good) if "error" in line] == []
     both = "connectors: {sink: }\n" + simple()
     assert any("HW108" in line for line in tiny.findings(both))
@@ -124,7 +143,10 @@ def test_connectors(tiny):
 
 def test_a_connector_named_like_a_receiver(tiny):
     text = "connectors: {joint: }\nreceivers: {feed: }\nexporters: {sink: , joint: }\nservice: {pipelines: {logs: {receivers: [feed], exporters: [sink]}}}"
-    assert any('HW128] 1:14 connectors.joint: "joint" is both an exporter and a connector' in line for line in tiny.findings(text))
+    assert any(
+        'HW128] 1:14 connectors.joint: "joint" is both an exporter and a connector' in line
+        for line in tiny.findings(text)
+    )
 
 
 def test_cycles(tiny):
@@ -172,5 +194,10 @@ def test_drawings(tiny):
     assert '"receiver:feed" -> "processor:logs/pass" [label="logs"];' in dot
     assert dot.count("->") == len(graph.edges) + 1
     plain = render.plain(graph)
-    assert plain["pipelines"]["traces"] == {"signal": "traces", "receivers": ["feed"], "processors": [], "exporters": ["sink"]}
+    assert plain["pipelines"]["traces"] == {
+        "signal": "traces",
+        "receivers": ["feed"],
+        "processors": [],
+        "exporters": ["sink"],
+    }
     assert plain["uses"] == [{"source": "exporter:sink", "extension": "extension:box"}]

@@ -41,7 +41,7 @@ def test_console(written):
 def test_json(written):
     lines = written(encoding="json", initial_fields={"cluster": "c"})
     log = ComponentLog(Kind.EXPORTER, "sink")
-    log.error("a \"quoted\"\nline", extra={"code": 503, "odd": object})
+    log.error('a "quoted"\nline', extra={"code": 503, "odd": object})
     try:
         raise ValueError("x")
     except ValueError:

@@ -77,7 +77,7 @@ def test_escaping():
     text = telemetry.render()
     assert 'a_b="quo\\"te\\\\back\\nline"' in text
     assert "host_name" not in text
-    assert '# HELP otelcol_odd_name_total Two\\nlines \\\\.' in text
+    assert "# HELP otelcol_odd_name_total Two\\nlines \\\\." in text
     assert 'otelcol_odd_name_total{exporter="x/ü",k_ey="\\""} 1' in text
     sample = re.compile(r'[a-zA-Z_:][\w:]*(\{([a-zA-Z_]\w*="([^"\\\n]|\\.)*",?)*\})? [-+0-9.e]+')
     assert all(line.startswith("# ") or sample.fullmatch(line) for line in text.splitlines())

@@ -9,7 +9,7 @@ from hawse.cli.options import output
 from hawse.cli.output import data, table
 from hawse.cli.reference import markdown, settings
 from hawse.component import Factory, Kind
-from hawse.config.schema import component_schema, first_paragraph
+from hawse.config.schema import component_schema, summary
 from hawse.registry import Registry
 
 
@@ -47,7 +47,7 @@ def _signals(factory: Factory[Any]) -> str:
 
 
 def _row(factory: Factory[Any]) -> tuple[str, ...]:
-    what = first_paragraph(factory.create.__doc__)
+    what = summary(factory)
     return str(factory.kind), factory.type, _signals(factory), str(factory.stability), what
 
 
@@ -57,7 +57,7 @@ def _plain(factory: Factory[Any], *, schema: bool) -> dict[str, Any]:
         "type": factory.type,
         "signals": [] if factory.kind is Kind.EXTENSION else sorted(map(str, factory.signals)),
         "stability": str(factory.stability),
-        "description": first_paragraph(factory.create.__doc__),
+        "description": summary(factory),
     }
     return {**result, "schema": component_schema(factory.config)} if schema else result
 
@@ -66,4 +66,4 @@ def _details(factory: Factory[Any]) -> str:
     head = f"{factory.kind} {factory.type} ({_signals(factory)}; {factory.stability})"
     rows = [(f"  {one.path}", one.type, one.default, one.description) for one in settings(factory.config)]
     body = table(rows) if rows else "  no settings"
-    return f"{head}\n{first_paragraph(factory.create.__doc__)}\n\n{body}"
+    return f"{head}\n{summary(factory)}\n\n{body}"

@@ -36,5 +36,7 @@ def _row(stated: Stated) -> tuple[str, str, str, str]:
         "runs_as": "uid {uid} gid {gid} groups {supplementary_groups}",
         "capability": "{name}",
     }[kind]
-    words = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in fields.items()}
+    words = {
+        key: ",".join(map(str, value)) if isinstance(value, list | tuple) else value for key, value in fields.items()
+    }
     return kind.replace("_", " "), where.format(**words).replace(". (", " ("), purpose, ", ".join(stated.by)

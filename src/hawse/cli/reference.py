@@ -1,6 +1,5 @@
 """Reference documentation of components, made from their Configs: nothing to forget, nothing to go stale."""
 
-import inspect
 import json
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ import msgspec
 from hawse.component import Factory, Kind
 from hawse.config import shape
 from hawse.config.rules import describe
+from hawse.config.schema import documentation
 from hawse.config.show import plain
 
 _DEPTH = 6  # sections that hold themselves end somewhere
@@ -56,7 +56,7 @@ def _default(field: shape.Field) -> str:
     if isinstance(value, dict) and _has_block(field.takes):
         return ""  # told by the keys below
     if isinstance(value, str):
-        return value or '""'
+        return value if value and value.isprintable() and value == value.strip() else json.dumps(value)
     return "" if value is None else json.dumps(value, ensure_ascii=False)
 
 
@@ -80,7 +80,7 @@ def _chapter(factory: Factory[Any]) -> Iterator[str]:
     yield f"## {factory.kind}: `{factory.type}`"
     signals = "" if factory.kind is Kind.EXTENSION else f"Signals: {', '.join(sorted(factory.signals))}. "
     yield f"{signals}Stability: {factory.stability}."
-    yield inspect.cleandoc(factory.create.__doc__ or "")
+    yield documentation(factory)
     rows = [
         f"| `{one.path}` | {_cell(one.type)} | {_code(one.default)} | {_cell(one.description)} |"
         for one in settings(factory.config)

@@ -61,7 +61,7 @@ def command(
 
 def _tell(sources: Sources, checked: Checked, findings: list[Finding]) -> None:
     print_findings(findings)
-    if checked.graph:
+    if checked.graph and not any(finding.severity is Severity.ERROR for finding in findings):
         pipelines, components = len(checked.graph.service.pipelines), len(checked.graph.nodes)
         size = f"{pipelines} pipeline{'s'[: pipelines > 1]}, {components} components"
         click.echo(f"{sources}: valid ({size})" + (f", {tally(findings)}" if findings else ""))

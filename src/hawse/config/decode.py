@@ -137,6 +137,7 @@ class Decoder:
             return self._expected(f"a map of settings ({', '.join(list(kind.fields)[:4])}, …)", node, path)
         before = len(self.findings)
         values: dict[str, Any] = {}
+        meant = {close for name in node.entries if name not in kind.fields for close in nearest(name, kind.fields, 1)}
         for name, child in node.entries.items():
             field = kind.fields.get(name)
             if field is None:
@@ -145,7 +146,7 @@ class Decoder:
             elif child.value is not None or field.required or not _null_is_default(field.takes):
                 values[field.attribute] = self.decode(child, field.takes, join(path, name))
         for name, field in kind.fields.items():
-            if field.required and name not in node.entries:
+            if field.required and name not in node.entries and name not in meant:  # a typo is told once
                 fix = field.takes.description
                 self._fail("HW106", node.where, path, f'the key "{name}" is missing', fix and f"{name}: {fix}")
         if FAILED in values.values() or len(self.findings) > before:

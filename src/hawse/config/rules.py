@@ -45,7 +45,14 @@ def describe(takes: Ruled) -> str:
     if isinstance(kind, shape.Plain):
         return {str: "text", int: "a whole number", float: "a number", bool: "true or false"}[kind.type]
     if isinstance(kind, shape.Parsed):
-        words = {"Duration": "a duration", "ByteSize": "a size", "Regex": "a regular expression", "Secret": "a secret"}
+        words = {
+            "Duration": "a duration",
+            "ByteSize": "a size",
+            "Regex": "a regular expression",
+            "Secret": "a secret",
+            "ExtensionID": "an extension's id",
+            "ComponentID": "a component's id",
+        }
         return words.get(name := str(kind.type.__name__), name)
     if isinstance(kind, shape.Choice):
         return " or ".join(f'"{value}"' for value in kind.values)

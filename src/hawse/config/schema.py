@@ -1,11 +1,13 @@
 """JSON Schema (draft 2020-12) of configuration files: what editors complete and check by."""
 
+import inspect
 import re
+import sys
 from typing import Any
 
 import msgspec
 
-from hawse.component import Kind
+from hawse.component import Empty, Factory, Kind
 from hawse.config import shape
 from hawse.config.configuration import SECTIONS, Factories
 from hawse.config.settings import Pipeline, Service
@@ -59,7 +61,7 @@ def _component(factories: Factories, kind: Kind, type_: str, definitions: dict[s
     assert factory is not None
     name = f"{kind}.{type_}"
     made = _block(shape.block(factory.config), definitions)
-    made["description"] = first_paragraph(factory.create.__doc__)
+    made["description"] = summary(factory)
     definitions[name] = {"anyOf": [made, {"type": "null"}]} if not made.get("required") else made
     return {"$ref": f"#/$defs/{name}"}
 
@@ -131,6 +133,14 @@ def _named(kind: shape.Block, definitions: dict[str, Any]) -> dict[str, Any]:
     return {"$ref": f"#/$defs/{name}"}
 
 
-def first_paragraph(doc: str | None) -> str:
-    """The first paragraph of a docstring, on one line."""
-    return " ".join((doc or "").strip().partition("\n\n")[0].split())
+def documentation(factory: Factory[Any]) -> str:
+    """What a component's file says of it at its top: users read that, the class's docstring is for developers."""
+    module = factory.config.__module__ if factory.config is not Empty else factory.create.__module__
+    return inspect.cleandoc(sys.modules[module].__doc__ or factory.create.__doc__ or "")
+
+
+def summary(factory: Factory[Any]) -> str:
+    """The first paragraph of it, on one line, without "The `type` receiver:", which stands beside it anyway."""
+    text = " ".join(documentation(factory).partition("\n\n")[0].split())
+    bare = re.sub(rf"^(The )?`?{re.escape(factory.type)}`?( {factory.kind})?: ", "", text)
+    return bare[:1].upper() + bare[1:]

@@ -68,8 +68,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, str):
         return _USERINFO.sub(REDACTED, str.__str__(value))
     if isinstance(value, msgspec.Struct):
-        fields = shape.block(type(value)).fields
-        return {name: plain(getattr(value, field.attribute)) for name, field in fields.items()}
+        # What is None is left out: written as an empty value, it would switch a section on.
+        fields = {name: getattr(value, field.attribute) for name, field in shape.block(type(value)).fields.items()}
+        return {name: plain(item) for name, item in fields.items() if item is not None}
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

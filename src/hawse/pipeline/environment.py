@@ -46,7 +46,8 @@ def _unmet(need: Need) -> Iterator[tuple[str, str]]:  # noqa: ARG001
 def _(need: Reads) -> Iterator[tuple[str, str]]:
     folder = _fixed_part(need.path)
     if not folder.exists():
-        yield f'"{folder}" does not exist, which {need.path} is to be read below', "mount it, or change the path"
+        below = "" if str(folder) == need.path else f", so nothing matches {need.path}"
+        yield f'"{folder}" does not exist{below}', "mount it, or change the path"
     elif not os.access(folder, os.R_OK | (os.X_OK if folder.is_dir() else 0)):
         yield f'"{folder}" cannot be read by user {os.geteuid()}', "give the user the right, or a group that has it"
 

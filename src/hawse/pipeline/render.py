@@ -66,9 +66,9 @@ def plain(graph: Graph) -> dict[str, Any]:
         "pipelines": {
             name: {
                 "signal": str(signal_of(name) or Signal.LOGS),
-                "receivers": list(pipeline.receivers),
-                "processors": list(pipeline.processors),
-                "exporters": list(pipeline.exporters),
+                "receivers": [str(id_) for id_ in pipeline.receivers],
+                "processors": [str(id_) for id_ in pipeline.processors],
+                "exporters": [str(id_) for id_ in pipeline.exporters],
             }
             for name, pipeline in graph.service.pipelines.items()
         },

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import msgspec
 
 from hawse.component import Component, Kind, Meter
+from hawse.config.configuration import SECTIONS
 from hawse.config.settings import Prometheus
 from hawse.diagnostics import Finding, HawseError, Severity, Where
 from hawse.net.http import Handler, Request, Response
@@ -240,13 +241,22 @@ async def running(graph: Graph, telemetry: Telemetry | None = None, drain: float
 
 
 def _attributed(findings: Iterable[Finding], path: str) -> list[Finding]:
-    """Findings that say no place get that of the component."""
+    """Findings of a component, with its path before theirs, which may be none or begin with the component's id."""
     return [
         finding
-        if finding.where.path or finding.where.file
-        else msgspec.structs.replace(finding, where=Where(path=path))
+        if finding.where.file
+        else msgspec.structs.replace(finding, where=Where(path=_below(path, finding.where.path)))
         for finding in findings
     ]
+
+
+def _below(path: str, inner: str) -> str:
+    section, _, id_ = path.partition(".")
+    if inner.partition(".")[0] in {*SECTIONS, "service"}:
+        return inner
+    if inner == id_ or inner.startswith((f"{id_}.", f"{id_}[")):
+        return f"{section}.{inner}"
+    return f"{path}.{inner}" if inner else path
 
 
 def _internal(node: Node, what: str, problem: Exception) -> Finding:

@@ -20,6 +20,7 @@ from hawse.pipeline.telemetry import Telemetry
 from hawse.pipeline.watch import Files
 
 _log = logging.getLogger("hawse.service")
+_SETTLE = 0.25  # seconds between the two looks that have to agree
 
 
 class Service:
@@ -178,7 +179,7 @@ class Service:
 
     async def _look(self) -> None:
         while self._watch:
-            await asyncio.sleep(self._watch)
+            await asyncio.sleep(min(self._watch, _SETTLE) if self._files.unsettled else self._watch)
             if self._files.changed():
                 self.reload()
 

@@ -17,6 +17,11 @@ class Files:
         self._next: dict[str, bytes] | None = None
         self.add(names)
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether the last look saw a difference that the next one is to confirm."""
+        return self._next is not None
+
     def add(self, names: Iterable[str]) -> None:
         """Look at more files."""
         for name in names:
