@@ -5,7 +5,6 @@ They are started in this order and ended in the reverse one, each when nothing i
 
 import asyncio
 import json
-import os
 import shutil
 import sys
 import time
@@ -19,6 +18,7 @@ import msgspec
 from hawse.component import Busy
 from hawse.demo.accounts import Account, Tiers, account, totals
 from hawse.demo.apps import JAVA_FIRST_LINE
+from hawse.demo.hostlogs import HostLogs
 from hawse.demo.supervise import Child, free_port
 from hawse.demo.workload import PodTally, Tally
 from hawse.diagnostics import HawseError
@@ -27,7 +27,6 @@ from hawse.net.settings import ClientConfig
 from hawse.values import Duration
 
 UID = "pod_id"  # as the sumologic processor calls k8s.pod.uid
-HOST_LOGS = "/var/log/containers", "/var/log/pods"
 _READY_WITHIN = 60.0  # seconds: a first start compiles Python's files, on a machine that may be busy
 _SETTLED_AFTER = 3.0  # seconds without a change, once the workload has ended
 _DRAIN = 30.0  # seconds in which what was read must have arrived
@@ -56,14 +55,6 @@ class Place(msgspec.Struct, frozen=True):
     log: str
 
 
-def host_patterns() -> list[str]:
-    """Include patterns for this machine's own container logs, where there are any that may be read."""
-    for folder in HOST_LOGS:
-        if os.access(folder, os.R_OK | os.X_OK) and any(Path(folder).iterdir()):
-            return [f"{folder}/*.log" if folder.endswith("containers") else f"{folder}/*/*/*.log"]
-    return []
-
-
 class Session:
     """The processes, from `start` to `close`."""
 
@@ -77,7 +68,9 @@ class Session:
             for name, port in (("backend", 8088), ("logs-enrichment", 24321), ("logs-collector", 2020))
         }
         self.page = f"http://127.0.0.1:{self._ports['backend']}/"
-        self.sources = [*(["the demo's workload"] if options.demo else []), *self._host_patterns()]
+        self._host = HostLogs() if options.host_logs else None
+        host = [str(self._host)] if self._host and self._host.pattern else []
+        self.sources = [*(["the demo's workload"] if options.demo else []), *host]
         self._children: dict[str, Child] = {}
         self._client = HttpClient(ClientConfig(endpoint=self.page, timeout=Duration(10)))
         self._tiers = Tiers()
@@ -92,7 +85,7 @@ class Session:
         if not self.sources:
             raise HawseError.of(
                 "HW703",
-                f"there is nothing to collect: no container logs that may be read in {' or '.join(HOST_LOGS)}",
+                "there is nothing to collect: no container logs to be read in /var/log/containers or /var/log/pods",
                 fix="run this on a node, as root; or let the demo's workload log with --demo",
             )
         if not self._options.kubeconfig:
@@ -143,8 +136,10 @@ class Session:
         entries |= {"first_line_regex": JAVA_FIRST_LINE}
         operators = [{"type": "container"}, *([entries] if self._options.demo else [])]
         demo = [str(self._root / "demo" / "log" / "containers" / "*.log")] if self._options.demo else []
+        host = [self._host.pattern] if self._host and self._host.pattern else []
         return {
-            "HAWSE_LOGS_INCLUDE": json.dumps([*demo, *self._host_patterns()]),
+            "HAWSE_LOGS_INCLUDE": json.dumps([*demo, *host]),
+            "HAWSE_LOGS_START_AT": self._host.start_at if self._host else "beginning",
             "HAWSE_LOGS_OPERATORS": json.dumps(operators),
             "HAWSE_LOGS_FORCE_FLUSH_PERIOD": "1s",
             "HAWSE_STATE": str(self._root / "logs-collector"),
@@ -152,9 +147,6 @@ class Session:
             "HAWSE_TELEMETRY_HOST": "127.0.0.1",
             "HAWSE_TELEMETRY_PORT": str(self._ports["logs-collector"]),
         }
-
-    def _host_patterns(self) -> list[str]:
-        return host_patterns() if self._options.host_logs else []
 
     async def _answers(self, name: str, path: str) -> None:
         until = time.monotonic() + _READY_WITHIN
