@@ -96,7 +96,7 @@ def test_schema():
     assert sink["description"] == "`config show` and the JSON Schema."  # what the component's module says at its top
     assert sink["additionalProperties"] is False
     assert sink["properties"]["endpoint"] == {"type": "string", "description": "Where to."}
-    assert sink["properties"]["count"]["anyOf"][0] == {"type": "integer", "minimum": 1}
+    assert sink["properties"]["count"]["anyOf"][0]["anyOf"][0] == {"type": "integer", "minimum": 1}
     assert sink["properties"]["timeout"]["default"] == "90s"
     references = [part.split('"')[0] for part in json.dumps(made).split('"$ref": "#/$defs/')[1:]]
     assert set(references) <= set(made["$defs"])

@@ -14,6 +14,7 @@ from hawse.config.settings import Pipeline, Service
 from hawse.config.show import plain
 from hawse.values import ByteSize, ComponentID, Duration, Regex, Secret
 
+_TYPED = ("integer", "number", "boolean", "array", "object")
 _REFERENCE = {"type": "string", "pattern": r"\$\{.+\}"}
 _PARSED: dict[type, dict[str, Any]] = {
     Duration: {"type": ["string", "integer"], "pattern": r"^(0|([0-9.]+(ns|us|µs|ms|s|m|h|d))+|.*\$\{.+\}.*)$"},
@@ -77,6 +78,8 @@ def _block(kind: shape.Block, definitions: dict[str, Any]) -> dict[str, Any]:
     properties = {}
     for name, field in kind.fields.items():
         made = of(field.takes, definitions)
+        if not field.required:  # an empty value leaves the default
+            made = {"anyOf": [made, {"type": "null"}]}
         if field.takes.description:
             made = {**made, "description": field.takes.description}
         if not field.required:
@@ -98,9 +101,8 @@ def of(takes: shape.Ruled, definitions: dict[str, Any]) -> dict[str, Any]:
         # A Duration's rules are on its seconds, which its text does not show.
         if not (isinstance(takes.shape, shape.Parsed) and takes.shape.type is Duration):
             made = {**made, key: rule}
-    if made.get("type") in ("integer", "number", "boolean") or "enum" in made:
-        return {"anyOf": [made, _REFERENCE]}
-    return made
+    # A single ${…} may stand for a number, a choice, a whole list or map. (Of text it is a part like any other.)
+    return {"anyOf": [made, _REFERENCE]} if made.get("type") in _TYPED or "enum" in made else made
 
 
 def _of(kind: shape.Shape, definitions: dict[str, Any]) -> dict[str, Any]:
@@ -111,7 +113,6 @@ def _of(kind: shape.Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, shape.Choice):
         return {"enum": list(kind.values)}
     if isinstance(kind, shape.Items):
-        # A single ${…} may stand for the whole list.
         return {"type": "array", "items": of(kind.item, definitions)}
     if isinstance(kind, shape.Fixed):
         items = [of(item, definitions) for item in kind.items]
