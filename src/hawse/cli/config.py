@@ -8,7 +8,9 @@ from hawse.cli.output import data, print_findings
 from hawse.config.show import show
 
 
-@click.group()
+@click.group(
+    epilog=epilog("hawse config show --config config.yaml", "hawse config show --role logs-collector --defaults")
+)
 def command() -> None:
     """Look at the configuration that results from all sources."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import logging
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, cast
@@ -97,7 +98,7 @@ class Running:
         except HawseError as problem:
             self._failed(tuple(_attributed(problem.findings, node.path)))
         except Exception as problem:
-            _log.debug("traceback of %s", name, exc_info=True)
+            _trace(node)
             self._failed((_internal(node, f'its task "{name}" died', problem),))
 
     def extension(self, node: Node, id_: ExtensionID, kind: type[T]) -> T:
@@ -132,7 +133,7 @@ class Running:
             except HawseError as problem:
                 raise HawseError(_attributed(problem.findings, node.path)) from problem
             except Exception as problem:
-                _log.debug("traceback of the start of %s", node.path, exc_info=True)
+                _trace(node)
                 raise HawseError([_internal(node, "it could not start", problem)]) from problem
         try:
             await self._serve_metrics()
@@ -238,6 +239,12 @@ async def running(graph: Graph, telemetry: Telemetry | None = None, drain: float
         raise HawseError(died) from None
     except BaseExceptionGroup as group:
         raise group.exceptions[0] from None
+
+
+def _trace(node: Node) -> None:
+    """Log the traceback of what is being handled: for developers, so only when asked for."""
+    level = logging.ERROR if os.environ.get("HAWSE_DEBUG") == "1" else logging.DEBUG
+    _log.log(level, "traceback of %s", node.path, exc_info=True)
 
 
 def _attributed(findings: Iterable[Finding], path: str) -> list[Finding]:
