@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from hawse.backend import conditions, query
+from hawse.backend import conditions, counts, query
 from hawse.backend.columns import LATEST
 from hawse.backend.conditions import Mistake, last, moment, number
 from hawse.backend.reader import Reader, TimedOut
@@ -52,7 +52,7 @@ def answer(reader: Reader, question: Question) -> Answer:
     reader.connection.execute("BEGIN")
     try:
         return ask(reader, question.query, time.monotonic() + question.seconds)
-    except (Mistake, query.TooManyGroups) as error:
+    except (Mistake, counts.TooManyGroups) as error:
         return failure(400, str(error))
     except TimedOut:
         return failure(504, f"the search took longer than {question.seconds:g} s; give it more conditions or less time")
@@ -93,12 +93,12 @@ def _record(reader: Reader, asked: Query, until: float) -> Answer:  # noqa: ARG0
 def _count(reader: Reader, asked: Query, until: float) -> Answer:
     search = conditions.search(asked)
     by = _by(asked)
-    counts = query.count(reader, search, by, 0, until)
-    total = sum(counts.values())
+    found = counts.count(reader, search, by, 0, until)
+    total = sum(found.values())
     if not by:
         return _json({"count": total})
     limit = number(asked, "limit", 10_000, 10_000)
-    rows = sorted(counts.items(), key=lambda item: (-item[1], [value or "" for value in item[0][0]]))
+    rows = sorted(found.items(), key=lambda item: (-item[1], [value or "" for value in item[0][0]]))
     groups = [{"values": dict(zip(by, key, strict=True)), "count": items} for (key, _), items in rows[:limit]]
     return _json({"count": total, "by": by, "groups": groups, "more": len(rows) > limit})
 
@@ -108,8 +108,8 @@ def _values(reader: Reader, asked: Query, until: float) -> Answer:
     if not name:
         raise Mistake("field: say which one, such as ?field=k8s.pod.name")
     search = conditions.search({key: value for key, value in asked.items() if key != "field"})
-    counts = query.count(reader, search, (name,), 0, until)
-    rows = sorted(((key[0], items) for (key, _), items in counts.items()), key=lambda row: (-row[1], row[0] or ""))
+    found = counts.count(reader, search, (name,), 0, until)
+    rows = sorted(((key[0], items) for (key, _), items in found.items()), key=lambda row: (-row[1], row[0] or ""))
     limit = number(asked, "limit", 100, 10_000)
     present = [(value, items) for value, items in rows if value is not None]
     return _json(
@@ -128,14 +128,14 @@ def _rates(reader: Reader, asked: Query, until: float) -> Answer:
     if clock not in {"time", "received"}:
         raise Mistake(f'clock: {clock!r} is none; write "time" or "received"')
     search = conditions.search(asked)
-    start, end = query.extent(reader, search, arrival=clock == "received")
+    start, end = counts.extent(reader, search, arrival=clock == "received")
     step = _step(asked, start, end)
     search = conditions.Search(search.conditions, start - start % step, end)
     by = _by(asked) if "by" in asked else ("source",)
-    counts = query.count(reader, search, by, step, until, arrival=clock == "received")
+    found = counts.count(reader, search, by, step, until, arrival=clock == "received")
     buckets = range(search.start, end, step)
-    series: dict[query.Key, list[int]] = {}
-    for (key, bucket), items in counts.items():
+    series: dict[counts.Key, list[int]] = {}
+    for (key, bucket), items in found.items():
         series.setdefault(key, [0] * len(buckets))[(bucket - search.start) // step] += items
     rows = sorted(series.items(), key=lambda row: -sum(row[1]))
     limit = number(asked, "limit", 100, 10_000)

@@ -53,7 +53,9 @@ def of_record(name: str, columns: Columns, index: int) -> str | None:
         return _own(name, extra)
     if name.startswith(_OF_BODY):
         return _of_body(name.removeprefix(_OF_BODY), columns.bodies[index])
-    name = name.removeprefix(_OF_RECORD)
+    if name.startswith(_OF_RECORD):
+        value = extra.attributes.get(name.removeprefix(_OF_RECORD))
+        return None if value is None else text(value)
     value = extra.attributes.get(name)
     return _of_body(name, columns.bodies[index]) if value is None else text(value)
 

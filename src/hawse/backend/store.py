@@ -92,7 +92,8 @@ class Store:
             self._connection.execute("BEGIN IMMEDIATE")
             chunks = [(piece, *self._packed(piece)) for piece in pieces(lots)]
             rows = [(group, compress(group.data)) for group in groups]
-            self._make_room(sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows), received)
+            incoming = sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows)
+            self._make_room(incoming, sum(len(lot.bodies) for lot in lots), received)
             for piece, columns, size in chunks:
                 self._insert_chunk(piece, columns, size, received)
             for group, data in rows:
@@ -192,7 +193,7 @@ class Store:
             return
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            self._make_room(0, now)
+            self._make_room(0, 0, now)
             self._write_totals()
             self._connection.execute("COMMIT")
         except BaseException:
@@ -201,14 +202,14 @@ class Store:
             self._load()
             raise
 
-    def _make_room(self, incoming: int, now: int) -> None:
+    def _make_room(self, incoming: int, records: int, now: int) -> None:
         limits = self.limits
         if limits.max_age:
             cutoff = now - int(limits.max_age * 1e9)
             while self._drop_oldest(cutoff):
                 pass
         if limits.max_records:
-            while self._held(Signal.LOGS) > limits.max_records and self._drop_oldest():
+            while self._held_records + records > limits.max_records and self._drop_oldest(logs_only=True):
                 pass
         if limits.max_size:
             room = limits.max_size - incoming - _SLACK
@@ -217,10 +218,11 @@ class Store:
         if self._expired_since_sweep >= 256:
             self._sweep_resources()
 
-    def _held(self, signal: Signal) -> int:
-        return self.totals[signal].accepted - self.totals[signal].expired
+    @property
+    def _held_records(self) -> int:
+        return self.totals[Signal.LOGS].accepted - self.totals[Signal.LOGS].expired
 
-    def _drop_oldest(self, cutoff: int = LATEST) -> bool:
+    def _drop_oldest(self, cutoff: int = LATEST, *, logs_only: bool = False) -> bool:
         """Drop the oldest chunk or group that arrived before `cutoff`; say whether there was one."""
         first = self._connection.execute
         chunk = first(
@@ -229,11 +231,11 @@ class Store:
         group = first(
             "SELECT received, id, items, signal FROM item_group WHERE received < ? ORDER BY id LIMIT 1", (cutoff,)
         ).fetchone()
-        if chunk and (not group or chunk[0] <= group[0]):
+        if chunk and (logs_only or not group or chunk[0] <= group[0]):
             first("DELETE FROM chunk WHERE id = ?", (chunk[1],))
             first("DELETE FROM run WHERE chunk = ?", (chunk[1],))
             self.totals[Signal.LOGS].expired += chunk[2]
-        elif group:
+        elif group and not logs_only:
             first("DELETE FROM item_group WHERE id = ?", (group[1],))
             self.totals[Signal(group[3])].expired += group[2]
         else:

@@ -3,14 +3,17 @@
 import { ask } from "./api.js";
 import { $, bytes, h, number, short, show, visible } from "./dom.js";
 
-let before = null;
+const RATE_OVER = 10; // seconds
+let seen = []; // statuses of the last seconds
 
 /** Totals and rates since the last call. */
 export async function strip() {
   const status = await ask("status", "status");
   if (!status) return;
+  seen = seen.filter(({ started, uptime_seconds: up }) => started === status.started && up > status.uptime_seconds - RATE_OVER);
+  const before = seen[0];
   const rate = (signal) => {
-    if (!before || status.uptime_seconds <= before.uptime_seconds) return 0;
+    if (!before) return 0;
     return (status.signals[signal].accepted - before.signals[signal].accepted) / (status.uptime_seconds - before.uptime_seconds);
   };
   const names = { logs: "logs", metrics: "data points", traces: "spans" };
@@ -22,7 +25,7 @@ export async function strip() {
   if (status.faults.length) boxes.push(h("a", { class: "box alert", href: "#status" }, `${status.faults.length} fault${status.faults.length > 1 ? "s" : ""} active`));
   if (problem) boxes.push(h("span", { class: "box alert" }, problem));
   show($("strip"), boxes);
-  before = status;
+  seen.push(status);
   if (location.hash === "#status") statusView(status);
 }
 
@@ -51,11 +54,13 @@ export async function groups() {
   if (!answer) return;
   show($("groups"), answer.groups.length ? table(["arrived", "signal", "source", "items", "format", "resource"], answer.groups.map((group) => [
     group.received.slice(0, 23).replace("T", " "), group.signal, group.source, number(group.items), group.format,
-    h("details", {}, h("summary", {}, `${Object.keys(group.resource).length} attributes`),
+    h("details", {}, h("summary", {}, plural(Object.keys(group.resource).length)),
       h("table", { class: "fields" }, h("tbody", {}, Object.entries(group.resource).map(([name, value]) =>
         h("tr", {}, h("th", { scope: "row" }, visible(name)), h("td", {}, h("bdi", {}, visible(typeof value === "string" ? value : JSON.stringify(value))))))))),
   ])) : h("p", { class: "empty" }, "No metrics and no traces have arrived."));
 }
+
+const plural = (count) => `${count} ${count === 1 ? "attribute" : "attributes"}`;
 
 function table(head, rows) {
   const cell = (value) => (value instanceof Node ? value : h("bdi", {}, visible(String(value))));
