@@ -556,7 +556,8 @@ def test_anything_goes(tmp_path, seed):
     async def main():
         writers = [Writer(tmp_path, f"p{n}", zone=chance.choice(["Z", "+02:00"])) for n in range(3)]
         sink = Sink()
-        running = await Running(tmp_path, sink).__aenter__()
+        order = {"max_batches": 1 if seed % 3 else 4}  # several on their way may overtake each other where one is refused
+        running = await Running(tmp_path, sink, **order).__aenter__()
         for _ in range(60):
             writer = chance.choice(writers)
             action = chance.choice(["write"] * 6 + ["rename", "gz", "copy", "restart", "busy", "sleep", "sleep", "long"])
@@ -580,7 +581,7 @@ def test_anything_goes(tmp_path, seed):
                     writer.number(20)
                     writer.rename(compress=chance.random() < 0.5)
                     writer.number(5)
-                running = await Running(tmp_path, sink).__aenter__()
+                running = await Running(tmp_path, sink, **order).__aenter__()
             elif action == "busy":
                 sink.busy = chance.randrange(4)
             else:
@@ -598,7 +599,7 @@ def test_anything_goes(tmp_path, seed):
             if kills:
                 assert set(bodies) == set(writer.written)
             else:
-                assert bodies == writer.written
+                assert (bodies if seed % 3 else sorted(bodies)) == (writer.written if seed % 3 else sorted(writer.written))
             writer.close()
 
     asyncio.run(main())

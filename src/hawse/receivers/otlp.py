@@ -106,7 +106,7 @@ class Otlp(Receiver):
         http = self._config.protocols.http
         if http is not None:
             routes = {("POST", http.path(signal)): self._handler(signal) for signal in self._outputs}
-            self.port = await self._servers.mount(http, routes, owner=self._context.id)
+            self.port = await self._servers.mount(http, routes, owner=self._context.id, path="protocols.http")
             self._context.log.info("listening for OTLP/HTTP on %s", http.endpoint)
 
     async def stop(self) -> None:

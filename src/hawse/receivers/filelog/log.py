@@ -131,24 +131,22 @@ class Log:
             self.parser.feed(buffer, 1, 1 + count, begin, 0)
 
     def _find(self, segment: Segment, offset: int) -> str | None:
-        """Where the file of a segment is now: at the path, rotated, copied or compressed."""
-        candidates = [self.path, *(other for other, _ in rotated(self.path))]
-        by_inode: list[str] = []
-        by_content: list[str] = []
-        for path in candidates:
+        """Where the file of a segment is now: at the path, rotated, copied or compressed.
+
+        One that was empty is never found: an inode that is not held open may be another file's by now. Whatever was
+        written to it since is among the successors.
+        """
+        if not segment.fingerprint.size:
+            return None
+        alike: list[tuple[bool, str]] = []
+        for path in (self.path, *(other for other, _ in rotated(self.path))):
             try:
                 status = os.stat(path)
             except OSError:
                 continue
-            if not is_gzip(path) and status.st_size < offset:
-                continue
-            same = (status.st_dev, status.st_ino) == (segment.device, segment.inode)
-            if segment.fingerprint.size:
-                if segment.fingerprint.fits(head(path)):
-                    (by_inode if same else by_content).append(path)
-            elif same:
-                by_inode.append(path)
-        return next(iter([*by_inode, *by_content]), None)
+            if (is_gzip(path) or status.st_size >= offset) and segment.fingerprint.fits(head(path)):
+                alike.append(((status.st_dev, status.st_ino) != (segment.device, segment.inode), path))
+        return min(alike)[1] if alike else None
 
     def _open_found(self, path: str) -> None:
         """Go on with the present segment, whose file is at `path` now."""
@@ -164,7 +162,7 @@ class Log:
         """Compare the file at the path (its `status`, or None to look it up) with the last one in line."""
         try:
             status = status or os.stat(self.path)
-            if (status.st_dev, status.st_ino) == self._newest() and not (self._retired and not self._next):
+            if (status.st_dev, status.st_ino) == self._newest() and not self._must_not_trust(status):
                 if self._content is None and not self._next and status.st_size != self._offset:
                     self._open_found(self.path)  # parked, and no longer quiet
                 return
@@ -175,6 +173,12 @@ class Log:
             self._reopen_rotated()
         self._queue_successors(arrived)
         self._next.append(_Next(arrived))
+
+    def _must_not_trust(self, status: os.stat_result) -> bool:
+        """Whether the inode alone says nothing: no handle keeps it from being used again, and no content is known."""
+        if self._content is not None or self._next:
+            return False
+        return self._retired or (not self._segments[-1].fingerprint.size and status.st_size > 0)
 
     @property
     def _offset(self) -> int:
@@ -193,14 +197,15 @@ class Log:
         if found is not None:
             self._open_found(found)
             return
-        self._trouble.lost_files += 1
-        self._log.warning("%s: rotated away and removed while not open; its last lines may be lost", self.path)
+        if self._offset:
+            self._trouble.lost_files += 1
+            self._log.warning("%s: rotated away and removed while not open; its last lines may be lost", self.path)
         self._retire_segment()
 
     def _queue_successors(self, arrived: Content) -> None:
         """Files that were written and rotated between two looks stand between the present one and the path's."""
         present = self._segments[-1]
-        taken = {(present.device, present.inode), arrived.identity}
+        taken = {arrived.identity, *([self._content.identity] if self._content else [])}  # held open: not reused
         taken |= {content.identity for content, _, _ in self._lingering} | {n.content.identity for n in self._next}
         known = [*self._known, present.fingerprint]
         for other, status in rotated(self.path):
