@@ -5,8 +5,9 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hawse.net.head import decoded
 from hawse.net.http import HttpError, Response
-from hawse.net.parsing import RequestReader, decoded
+from hawse.net.parsing import RequestReader
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig
 from hawse.values import ByteSize
@@ -44,7 +45,7 @@ def read(data, cuts):
     """What a reader makes of data that arrives cut into pieces."""
     routes, sink = Routes(SETTINGS), Sink()
     mount = Mount("o", SETTINGS)
-    routes.add(mount, {("POST", "/a"): nothing, ("*", "/b/*"): nothing}, "here")
+    routes.add(mount, {("POST", "/a"): nothing, ("*", "/b/*"): nothing}, "here", "o")
     reader = RequestReader(SETTINGS, routes, memoryview(bytearray(65_536)), "peer", sink)
     at = 0
     for cut in [*sorted(cut % (len(data) + 1) for cut in cuts), len(data)]:

@@ -29,6 +29,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from hawse.batch import Signal
 from hawse.component import Busy, ComponentID, Listens, Reads, Refused
+from hawse.diagnostics import HawseError
 from hawse.net.client import HttpClient
 from hawse.net.server import HttpServers
 from hawse.net.settings import ClientConfig, TLSServer
@@ -341,6 +342,21 @@ def test_needs():
         Reads("/c", "TLS"),
         Reads("/k", "TLS"),
     ]
+
+
+def test_a_port_in_use_is_told_with_its_place():
+    async def run():
+        async with receiving() as (first, *_):
+            http = HttpConfig(endpoint=f"127.0.0.1:{first.port}")
+            second = factory.create(OtlpConfig(protocols=Protocols(http=http)), FakeContext(), {Signal.LOGS: Sink()})
+            with pytest.raises(HawseError) as caught:
+                await second.start()
+            await second.stop()
+            return caught.value.findings[0]
+
+    finding = asyncio.run(run())
+    assert finding.where.path == "protocols.http.endpoint"
+    assert "is in use" in finding.message
 
 
 def test_problems():

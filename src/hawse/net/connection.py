@@ -7,9 +7,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from hawse.net import cors
-from hawse.net.http import HttpError, Request, Response, StreamResponse, reason
-from hawse.net.parsing import Incoming, RequestReader, decoded
-from hawse.net.settings import ServerConfig
+from hawse.net.head import Incoming, decoded
+from hawse.net.http import HttpError, Response, StreamResponse, reason
+from hawse.net.parsing import RequestReader
 
 if TYPE_CHECKING:
     from hawse.net.listener import Listener
@@ -300,6 +300,3 @@ def _head(status: int, content_type: str, length: int, close: bool) -> bytes:  #
     if close:
         lines.append("connection: close\r\n")
     return "".join(lines).encode("latin-1", "replace")
-
-
-__all__ = ["Connection", "Request", "ServerConfig"]

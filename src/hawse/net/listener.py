@@ -39,10 +39,10 @@ class Listener:
         limits = (settings.read_header_timeout, settings.read_timeout, settings.idle_timeout)
         self._period = max(0.02, min(1.0, *(limit / 4 for limit in limits if limit)))
 
-    async def open(self) -> None:
-        """Bind and listen. Raises HawseError saying which address, why not and what to do."""
-        context = server_context(self.settings.tls) if self.settings.tls else None
-        sockets = bind(self.settings.endpoint, self.owner)
+    async def open(self, path: str) -> None:
+        """Bind and listen. Raises HawseError, placed at `path`, saying which address, why not and what to do."""
+        context = server_context(self.settings.tls, path) if self.settings.tls else None
+        sockets = bind(self.settings.endpoint, self.owner, path)
         self.port = sockets[0].getsockname()[1]
         for bound in sockets:
             server = await self.loop.create_server(
@@ -97,12 +97,12 @@ class Listener:
             self._sweeper = None
 
 
-def bind(endpoint: str, owner: str) -> list[socket.socket]:
+def bind(endpoint: str, owner: str, path: str) -> list[socket.socket]:
     """Sockets for all addresses of an endpoint, with the same port. Raises HawseError."""
     host, port = split_endpoint(endpoint)
     bound: list[socket.socket] = []
     try:
-        for family, address in _addresses(host, port, endpoint, owner):
+        for family, address in _addresses(host, port, endpoint, owner, path):
             at = (address[0], bound[0].getsockname()[1], *address[2:]) if bound and not port else address
             made = socket.socket(family, socket.SOCK_STREAM)
             bound.append(made)
@@ -115,11 +115,11 @@ def bind(endpoint: str, owner: str) -> list[socket.socket]:
     except OSError as error:
         for made in bound:
             made.close()
-        raise HawseError([*_told(error, endpoint, owner).findings]) from None
+        raise _told(error, endpoint, owner, path) from None
     return bound
 
 
-def _addresses(host: str, port: int, endpoint: str, owner: str) -> list[_Address]:
+def _addresses(host: str, port: int, endpoint: str, owner: str, path: str) -> list[_Address]:
     if host == "":
         both = _has_ipv6()
         return [(socket.AF_INET6, ("::", port))] if both else [(socket.AF_INET, ("0.0.0.0", port))]
@@ -131,7 +131,7 @@ def _addresses(host: str, port: int, endpoint: str, owner: str) -> list[_Address
             "HW302",
             f"{owner} cannot listen on {endpoint}: {host!r} is no address of this machine ({reason})",
             fix='use "0.0.0.0" for all interfaces or "localhost" for this machine only',
-            path=f"{owner}.endpoint",
+            path=f"{path}.endpoint",
         ) from None
     addresses: set[_Address] = {(family, cast(tuple[str | int, ...], address)) for family, _, _, _, address in found}
     usable = [one for one in addresses if one[0] == socket.AF_INET or _has_ipv6()]
@@ -147,7 +147,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _told(error: OSError, endpoint: str, owner: str) -> HawseError:
+def _told(error: OSError, endpoint: str, owner: str, path: str) -> HawseError:
     reason, fix = error.strerror or str(error), ""
     port = endpoint.rpartition(":")[2]
     if error.errno == errno.EADDRINUSE:
@@ -159,4 +159,4 @@ def _told(error: OSError, endpoint: str, owner: str) -> HawseError:
     elif error.errno == errno.EADDRNOTAVAIL:
         reason = "the address is not one of this machine's"
         fix = 'use "0.0.0.0" for all interfaces or "localhost" for this machine only'
-    return HawseError.of("HW302", f"{owner} cannot listen on {endpoint}: {reason}", fix=fix, path=f"{owner}.endpoint")
+    return HawseError.of("HW302", f"{owner} cannot listen on {endpoint}: {reason}", fix=fix, path=f"{path}.endpoint")

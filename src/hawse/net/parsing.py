@@ -1,37 +1,20 @@
 """HTTP/1.1 requests from bytes, within limits (RFC 9112), on llhttp's strict mode.
 
 llhttp refuses what request smuggling lives on: content-length beside transfer-encoding, two content-lengths, bare
-line feeds, malformed chunks. What it leaves to its user is checked here: sizes, Host, Expect, encodings.
+line feeds, malformed chunks. What it leaves to its user is checked here and in `head`.
 """
 
 import io
 from typing import Protocol
-from urllib.parse import unquote
 
 import httptools
 
-from hawse.net.compression import ENCODINGS, Malformed, TooLarge, decompress
-from hawse.net.http import HttpError, Request
-from hawse.net.routes import Route, Routes
+from hawse.net.head import Incoming, read_head
+from hawse.net.http import HttpError
+from hawse.net.routes import Routes
 from hawse.net.settings import ServerConfig
 
 _DIRECT = 64 << 10  # a body of known size above this is received in place, without passing the parser
-_NAMES: dict[bytes, str] = {}  # header names as sent → lower-case text; bounded, as a stranger chooses them
-
-
-class Incoming:
-    """A request whose head has been read."""
-
-    __slots__ = ("close", "continue_", "encoding", "http10", "length", "request", "route")
-
-    def __init__(self, request: Request, route: Route) -> None:
-        self.request = request
-        self.route = route
-        self.close = False
-        self.http10 = False
-        self.continue_ = False
-        self.encoding = ""
-        self.length: int | None = None  # content-length; None for chunked, 0 for no body
 
 
 class Sink(Protocol):
@@ -167,7 +150,15 @@ class RequestReader:
         self.in_body = True
         self._pieces = []
         self._size = 0
-        incoming = self._incoming = self._head()
+        incoming = self._incoming = read_head(
+            self._parser.get_method().decode("ascii"),
+            self._parser.get_http_version(),
+            self._url,
+            self._fields,
+            self._routes,
+            self._peer,
+        )
+        incoming.close = not self._parser.should_keep_alive()
         self._limit = incoming.route.mount.settings.max_request_body_size
         length = incoming.length
         if length is not None and length > self._limit:
@@ -210,69 +201,6 @@ class RequestReader:
         incoming.request.body = body
         self._sink.request(incoming)
 
-    # --- the head -----------------------------------------------------------------------------------------------
-
-    def _head(self) -> Incoming:
-        method = self._parser.get_method().decode("ascii")
-        version = self._parser.get_http_version()
-        if version not in {"1.1", "1.0"}:
-            raise HttpError(505, f"HTTP/{version} is not spoken here")
-        if method == "CONNECT":
-            raise HttpError(405, "this is no proxy")
-        headers = self._headers(version)
-        path, query = _target(self._url)
-        request = Request(method, path, raw_query=query, headers=headers, peer=self._peer)
-        chunked = "transfer-encoding" in headers
-        incoming = Incoming(request, self._route(method, path, bodiless=not chunked and not _length(headers)))
-        incoming.http10 = version == "1.0"
-        incoming.close = not self._parser.should_keep_alive()
-        if chunked:
-            if headers["transfer-encoding"].strip().lower() != "chunked" or incoming.http10:
-                raise HttpError(501, "the only transfer-encoding understood is chunked, of HTTP/1.1")
-            incoming.length = None
-        else:
-            incoming.length = _length(headers)
-        self._encoding(incoming, headers.get("content-encoding", ""))
-        expect = headers.get("expect", "").lower()
-        if expect == "100-continue":
-            incoming.continue_ = not incoming.http10 and incoming.length != 0
-        elif expect:
-            raise HttpError(417, f"cannot meet Expect: {expect[:100]}")
-        return incoming
-
-    def _route(self, method: str, path: str, *, bodiless: bool) -> Route:
-        """Without a body to be read first, a wrong path is no reason to hang up."""
-        try:
-            return self._routes.find(method, path)
-        except HttpError as error:
-            if not bodiless:
-                raise
-            return self._routes.fixed(error.response)
-
-    def _encoding(self, incoming: Incoming, encoding: str) -> None:
-        names = [name.strip().lower() for name in encoding.split(",") if name.strip()]
-        incoming.encoding = ",".join(name for name in names if name != "identity")
-        for name in names:
-            if name not in {*ENCODINGS, "x-gzip"}:
-                offer = ", ".join(ENCODINGS)
-                message = f"content-encoding {name[:50]!r} is not understood; send one of {offer}"
-                raise HttpError(415, message, {"accept-encoding": offer})
-        if len(names) > 2:
-            raise HttpError(415, "more than two content-encodings on top of each other")
-
-    def _headers(self, version: str) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        hosts = 0
-        for raw, value in self._fields:
-            name = _NAMES.get(raw) or _name(raw)
-            text = value.decode("latin-1")
-            if name == "host":
-                hosts += 1
-            headers[name] = f"{headers[name]}, {text}" if name in headers else text
-        if hosts > 1 or (hosts == 0 and version == "1.1"):
-            raise HttpError(400, "a request needs exactly one Host header")
-        return headers
-
     # --- Upgrade ------------------------------------------------------------------------------------------------
 
     def _ignore_upgrade(self, rest: memoryview) -> None:
@@ -292,42 +220,3 @@ class RequestReader:
         self._primed = self._incoming is not None
         if rest:
             self._feed(rest)
-
-
-def _length(headers: dict[str, str]) -> int:
-    return int(headers.get("content-length") or 0)  # digits: llhttp has seen to it
-
-
-def _name(raw: bytes) -> str:
-    name = raw.decode("latin-1").lower()
-    if len(_NAMES) < 1024 and len(raw) < 64:
-        _NAMES[raw] = name
-    return name
-
-
-def _target(url: bytes) -> tuple[str, str]:
-    """Path and query of a request target: `/path?query`, `http://host/path?query` or `*`."""
-    try:
-        text = url.decode("ascii")
-    except UnicodeDecodeError:
-        raise HttpError(400, "the request target has bytes outside ASCII; percent-encode them") from None
-    if not text.startswith("/"):
-        _, scheme, rest = text.partition("://")
-        slash = rest.find("/")
-        text = "/" + rest[slash + 1 :] if scheme and slash >= 0 else "/" if scheme else text
-    path, _, query = text.partition("?")
-    return unquote(path) if "%" in path else path, query.partition("#")[0]
-
-
-def decoded(incoming: Incoming) -> Request:
-    """The request with its body decompressed. Raises HttpError 400 or 413."""
-    if incoming.encoding and incoming.request.body:
-        settings = incoming.route.mount.settings
-        limit, ratio = settings.max_request_body_size, settings.max_decompression_ratio
-        try:
-            incoming.request.body = decompress(incoming.request.body, incoming.encoding, limit, ratio)
-        except TooLarge as error:
-            raise HttpError(413, str(error)) from None
-        except Malformed as error:
-            raise HttpError(400, str(error)) from None
-    return incoming.request

@@ -40,8 +40,11 @@ class Routes:
         self._exact: dict[str, dict[str, Route]] = {}
         self._below: dict[str, dict[str, Route]] = {}  # key: the path up to and including the last slash
 
-    def add(self, mount: Mount, handlers: Mapping[tuple[str, str], Handler], where: str) -> None:
-        """Add all or none. Raises HawseError if another owner has one of them; `where` names the listener."""
+    def add(self, mount: Mount, handlers: Mapping[tuple[str, str], Handler], where: str, place: str) -> None:
+        """Add all or none. Raises HawseError if another owner has one of them.
+
+        `where` names the listener in it, `place` is where its settings are in the configuration.
+        """
         for method, path in handlers:
             taken = self._table(path).get(self._key(path), {})
             if other := taken.get(method):
@@ -49,7 +52,7 @@ class Routes:
                     "HW303",
                     f"{mount.owner} and {other.mount.owner} both want to answer {method} {path} on {where}",
                     fix=f"give {mount.owner} another endpoint or another path",
-                    path=mount.owner,
+                    path=f"{place}.endpoint",
                 )
         for (method, path), handler in handlers.items():
             self._table(path).setdefault(self._key(path), {})[method] = Route(handler, mount)

@@ -17,25 +17,29 @@ class HttpServers:
         self._listeners: list[Listener] = []
         self._lock = asyncio.Lock()
 
-    async def mount(self, settings: ServerConfig, routes: Mapping[tuple[str, str], Handler], *, owner: str) -> int:
+    async def mount(
+        self, settings: ServerConfig, routes: Mapping[tuple[str, str], Handler], *, owner: str, path: str = ""
+    ) -> int:
         """Answer (method, path) by handlers at `settings.endpoint`; return the port bound, which matters for port 0.
 
         A path ending in "/*" matches everything below it, the method "*" any method. Raises HawseError where the
-        address cannot be bound, another owner has one of the routes, or has the socket with other TLS settings.
+        address cannot be bound, another owner has one of the routes, or has the socket with other TLS settings; they
+        are placed at `path`, which is where the settings are in the configuration (the owner, where it isn't given).
         """
         async with self._lock:
-            listener = self._shared(settings, owner)
+            at = path or owner
+            listener = self._shared(settings, owner, at)
             if listener is None:
-                self._check_port(settings.endpoint, owner)
+                self._check_port(settings.endpoint, owner, at)
                 listener = Listener(settings, owner)
-                await listener.open()
+                await listener.open(at)
                 self._listeners.append(listener)
             mount = Mount(owner, settings)
-            listener.routes.add(mount, routes, settings.endpoint)
+            listener.routes.add(mount, routes, settings.endpoint, at)
             listener.mounts.append(mount)
             return listener.port
 
-    def _shared(self, settings: ServerConfig, owner: str) -> Listener | None:
+    def _shared(self, settings: ServerConfig, owner: str, path: str) -> Listener | None:
         host, port = split_endpoint(settings.endpoint)
         for listener in self._listeners if port else ():
             if (split_endpoint(listener.settings.endpoint)[0], listener.port) != (host, port):
@@ -45,12 +49,12 @@ class HttpServers:
                     "HW304",
                     f"{owner} and {listener.owner} share {settings.endpoint}, but their tls settings differ",
                     fix="give both the same tls section, or different ports",
-                    path=f"{owner}.tls",
+                    path=f"{path}.tls",
                 )
             return listener
         return None
 
-    def _check_port(self, endpoint: str, owner: str) -> None:
+    def _check_port(self, endpoint: str, owner: str, path: str) -> None:
         """A port that we have ourselves on other interfaces: the system would only say that it is in use."""
         port = split_endpoint(endpoint)[1]
         for listener in self._listeners:
@@ -59,7 +63,7 @@ class HttpServers:
                     "HW302",
                     f"{owner} cannot listen on {endpoint}: {listener.owner} has {listener.settings.endpoint}",
                     fix="write the same host in both endpoints to share the socket, or choose another port",
-                    path=f"{owner}.endpoint",
+                    path=f"{path}.endpoint",
                 )
 
     async def unmount(self, owner: str) -> None:

@@ -9,14 +9,14 @@ from hawse.net.settings import TLSClient, TLSServer
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 
 
-def server_context(settings: TLSServer) -> ssl.SSLContext:
-    """For `create_server`. Raises HawseError naming the file that cannot be used."""
+def server_context(settings: TLSServer, path: str) -> ssl.SSLContext:
+    """For `create_server`. Raises HawseError naming the file that cannot be used, placed below `path`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _versions(context, settings)
     context.set_alpn_protocols(["http/1.1"])
-    _load_identity(context, settings.cert_file, settings.key_file)
+    _load_identity(context, settings.cert_file, settings.key_file, f"{path}.tls")
     if settings.client_ca_file:
-        _load_authorities(context, settings.client_ca_file, "tls.client_ca_file")
+        _load_authorities(context, settings.client_ca_file, f"{path}.tls.client_ca_file")
         context.verify_mode = ssl.CERT_REQUIRED
     return context
 
@@ -34,7 +34,7 @@ def client_context(settings: TLSClient) -> ssl.SSLContext:
     if not settings.ca_file or settings.include_system_ca_certs_pool:
         context.load_default_certs()
     if settings.cert_file:
-        _load_identity(context, settings.cert_file, settings.key_file)
+        _load_identity(context, settings.cert_file, settings.key_file, "tls")
     return context
 
 
@@ -44,9 +44,9 @@ def _versions(context: ssl.SSLContext, settings: TLSServer | TLSClient) -> None:
         context.maximum_version = _VERSIONS[settings.max_version]
 
 
-def _load_identity(context: ssl.SSLContext, cert_file: str, key_file: str) -> None:
-    for path, key in ((cert_file, "tls.cert_file"), (key_file, "tls.key_file")):
-        _check_readable(path, key)
+def _load_identity(context: ssl.SSLContext, cert_file: str, key_file: str, section: str) -> None:
+    _check_readable(cert_file, f"{section}.cert_file")
+    _check_readable(key_file, f"{section}.key_file")
     try:
         context.load_cert_chain(cert_file, key_file, password=_no_password)
     except (ssl.SSLError, ValueError) as error:
@@ -54,7 +54,7 @@ def _load_identity(context: ssl.SSLContext, cert_file: str, key_file: str) -> No
             "HW301",
             f"{cert_file} and {key_file} are no usable certificate and key: {error}",
             fix="give PEM files that belong together, the key without a passphrase",
-            path="tls.cert_file",
+            path=f"{section}.cert_file",
         ) from None
 
 
