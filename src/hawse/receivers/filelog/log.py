@@ -207,7 +207,8 @@ class Log:
         present = self._segments[-1]
         taken = {arrived.identity, *([self._content.identity] if self._content else [])}  # held open: not reused
         taken |= {content.identity for content, _, _ in self._lingering} | {n.content.identity for n in self._next}
-        known = [*self._known, present.fingerprint]
+        in_line = (arrived, *(waiting.content for waiting in self._next))  # their copies, too, are not new
+        known = [*self._known, present.fingerprint, *(Fingerprint.of(content.head()) for content in in_line)]
         for other, status in rotated(self.path):
             if (status.st_dev, status.st_ino) in taken or status.st_mtime_ns < present.modified:
                 continue
