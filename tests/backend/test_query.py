@@ -135,6 +135,15 @@ def test_rates_add_up_and_are_in_their_buckets(made):
     assert [series["count"] for series in arrived["series"]] == [len(truth)]
 
 
+def test_the_source_is_a_field(made):
+    ask, truth = made
+    expected = sum(row[3]["k8s.pod.name"] == "pod-3" for row in truth)
+    assert ask("count", {"source": "pod-3"})["count"] == expected > 0
+    assert ask("count", {"source!": "pod-3"})["count"] == len(truth) - expected
+    by = {group["values"]["source"]: group["count"] for group in ask("count", by="source")["groups"]}
+    assert by["pod-3"] == expected
+
+
 def test_dump_tail_and_record_agree(made):
     ask, truth = made
     records, after = [], 0

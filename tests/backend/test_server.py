@@ -16,6 +16,7 @@ import pytest
 from hawse.backend.columns import LATEST
 from hawse.backend.server import Backend
 from hawse.backend.store import Limits
+from hawse.cli import main
 from hawse.diagnostics import HawseError
 
 
@@ -85,6 +86,20 @@ def test_sigterm_ends_it_cleanly(tmp_path):
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out, err) == (0, "", "")
     assert not Path(f"{tmp_path}/s.db-wal").exists(), "the write-ahead log is put into the file"
+
+
+def test_mistakes_on_the_command_line_are_told(capsys, tmp_path):
+    for arguments, said in [
+        (["--fault", "statsu=503"], "'statsu' is no key of a fault"),
+        (["--max-size", "3parsecs"], "'3parsecs' is no size"),
+        (["--listen", "localhost"], "'localhost' has no port"),
+        (["--max-age", "3"], "'3' is no duration"),
+    ]:
+        assert main(["backend", *arguments]) == 2
+        assert said in capsys.readouterr().err
+    (tmp_path / "text").write_text("no database")
+    assert main(["backend", "--listen", "127.0.0.1:0", "--store", str(tmp_path / "text")]) == 3
+    assert "error [HW803]" in capsys.readouterr().err
 
 
 def test_a_port_in_use_and_a_store_in_use_are_told(tmp_path):

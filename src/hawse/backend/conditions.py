@@ -4,11 +4,9 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import msgspec
 
-from hawse.backend import fields
 from hawse.backend.columns import LATEST
 from hawse.values import Duration
 
@@ -122,9 +120,3 @@ def number(query: Mapping[str, list[str]], name: str, default: int, most: int) -
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= most:
         raise Mistake(f"{name}: {value!r} is no number from 1 to {most}")
     return int(value)
-
-
-def settled(condition: Condition, pattern: "re.Pattern[str]", attributes: Mapping[str, Any]) -> bool | None:
-    """Whether a condition holds for all records of a resource, for none, or (None) has to be asked of each."""
-    known, value = fields.of_resource(condition.field, attributes)
-    return condition.test(pattern, value) if known else None

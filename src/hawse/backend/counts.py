@@ -35,7 +35,7 @@ class _Tally:
         """The values of all records of a resource, None if the records may differ."""
         number = verdict.resource.id
         if number not in self._settled:
-            answers = [_by_resource(name, verdict) for name in self.by]
+            answers = [verdict.resource.field(name) for name in self.by]
             self._settled[number] = tuple(value for _, value in answers) if all(ok for ok, _ in answers) else None
         return self._settled[number]
 
@@ -44,12 +44,6 @@ class _Tally:
         self.counts[key, self.bucket(moment)] += items
         if len(self.counts) > _GROUPS * (60 if self.step else 1):
             raise TooManyGroups(f"there are more than {_GROUPS} different values; narrow the search or group by less")
-
-
-def _by_resource(name: str, verdict: Verdict) -> tuple[bool, str | None]:
-    if name == "source":
-        return True, verdict.resource.source
-    return fields.of_resource(name, verdict.resource.attributes)
 
 
 def count(
@@ -122,5 +116,5 @@ def _count_in(
 
 
 def _by_record(name: str, verdict: Verdict, chunk: Chunk, place: int) -> str | None:
-    known, value = _by_resource(name, verdict)
+    known, value = verdict.resource.field(name)
     return value if known else fields.of_record(name, chunk.columns, place)

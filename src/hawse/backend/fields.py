@@ -1,8 +1,8 @@
 """Fields of a record by name, as searches ask for them.
 
-A name means, in this order: one of the record's own (`body`, `severity_text`, `trace_id`, …), a resource attribute,
-a record attribute, a key of the body where that is a JSON object. `resource.attributes.NAME`, `attributes.NAME` and
-`body.KEY` ask for exactly one of these.
+A name means, in this order: `source` (see reader.source), one of the record's own (`body`, `severity_text`,
+`trace_id`, …), a resource attribute, a record attribute, a key of the body where that is a JSON object.
+`resource.attributes.NAME`, `attributes.NAME` and `body.KEY` ask for exactly one of these.
 """
 
 from collections.abc import Mapping

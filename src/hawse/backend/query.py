@@ -234,4 +234,4 @@ def groups(reader: Reader, signal: str, before: int, limit: int) -> dict[str, An
     return {"groups": found, "next": str(rows[-1][0]) if len(rows) == limit else None}
 
 
-__all__ = ["Cursor", "count", "dump", "field_names", "groups", "one", "search", "tail"]
+__all__ = ["Cursor", "dump", "field_names", "groups", "one", "search", "tail"]

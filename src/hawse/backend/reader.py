@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hawse.backend import fields
 from hawse.backend.columns import Columns
-from hawse.backend.conditions import Condition, Search, compiled, settled
+from hawse.backend.conditions import Condition, Search, compiled
 from hawse.backend.schema import open_for_reading
 
 _PLAIN = re.compile(r"[^.^$*+?{}\[\]\\|()\ufffd]+")  # an expression that stands for itself alone
@@ -28,6 +28,10 @@ class Resource(msgspec.Struct):
     id: int
     attributes: dict[str, Any]
     source: str
+
+    def field(self, name: str) -> tuple[bool, str | None]:
+        """Whether the resource settles a field for all its records, and its value (None: none of them has it)."""
+        return (True, self.source) if name == "source" else fields.of_resource(name, self.attributes)
 
 
 class Chunk(msgspec.Struct):
@@ -84,11 +88,11 @@ class Reader:
         for resource in self.resources().values():
             rest = []
             for condition, pattern in conditions:
-                answer = settled(condition, pattern, resource.attributes)
-                if answer is False:
-                    break
-                if answer is None:
+                known, value = resource.field(condition.field)
+                if not known:
                     rest.append((condition, pattern))
+                elif not condition.test(pattern, value):
+                    break
             else:
                 found[resource.id] = Verdict(resource, rest)
         return found

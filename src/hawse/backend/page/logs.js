@@ -4,7 +4,7 @@ import { ask, asleep, url } from "./api.js";
 import { bars, seconds, sparkline } from "./charts.js";
 import { $, h, middle, number, short, show, visible } from "./dom.js";
 import { appendRows, prependRows, replaceRows, rowCount } from "./rows.js";
-import { RANGES, addFilter, change, conditions, exactly, search, state } from "./state.js";
+import { RANGES, addFilter, change, conditions, exactly, readable, search, state } from "./state.js";
 
 const PAGE = 100;
 const BODY_LIMIT = "2000"; // bytes of each body: the list shows one line
@@ -138,7 +138,7 @@ async function values() {
 function drawSearch() {
   if (document.activeElement !== $("q")) $("q").value = state.q;
   show($("chips"), state.filters.map((filter) => h("span", { class: `chip ${filter.how === "!=" ? "not" : ""}` },
-    h("bdi", {}, `${visible(filter.field)} ${filter.how === "!=" ? "≠" : "="} ${visible(filter.regex) || "(is there)"}`),
+    h("bdi", {}, `${visible(filter.field)} ${filter.how === "!=" ? "≠" : "="} ${visible(readable(filter.regex)) || "(is there)"}`),
     h("button", { type: "button", "aria-label": `Remove the filter on ${filter.field}`, onclick: () => change({ filters: state.filters.filter((one) => one !== filter) }) }, "✕"))));
   show($("ranges"), RANGES.map(([name, label]) => h("button", {
     type: "button", role: "radio", "aria-checked": String(state.range === name), class: `${state.range === name ? "on" : ""} ${name}`,

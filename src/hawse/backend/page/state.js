@@ -61,6 +61,12 @@ export function addFilter(field, how, regex) {
 /** A value as an expression that matches it alone. */
 export const exactly = (value) => value.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
+/** An expression as a person reads it: the value, where it matches one alone. */
+export function readable(regex) {
+  const value = regex.replace(/\\([.*+?^${}()|[\]\\])/g, "$1");
+  return exactly(value) === regex ? value : regex;
+}
+
 /** The conditions as the API has them. */
 export function conditions() {
   const asked = new URLSearchParams();
