@@ -26,7 +26,7 @@ test: $(DEV) ## All tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import layers
-	@$(BIN)/ruff format --check --quiet . || { echo "make format puts it right" >&2; exit 1; }
+	@$(BIN)/ruff format --check . || { echo "make format puts it right" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports

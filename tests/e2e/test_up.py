@@ -137,7 +137,7 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
             taken.bind(("127.0.0.1", 24321))
             taken.listen()
         run = subprocess.run(
-            [*UP, "--for", "14s", "--rate", "3", "--seed", "5", "-o", "json", "--state", str(tmp_path)],
+            [*UP, "--for", "8s", "--rate", "5", "--seed", "5", "-o", "json", "--state", str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=100,

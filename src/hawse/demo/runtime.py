@@ -9,6 +9,7 @@ as Docker does.
 import gzip
 import json
 import shutil
+from collections import deque
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -35,6 +36,7 @@ class ContainerLog:
         self._id = id_
         self._restart = 0
         self._file: BinaryIO | None = None
+        self._ended: deque[tuple[Path, Path, Path]] = deque()
 
     def write(self, time: int, stream: str, text: str) -> None:
         """Append one line of the application, `time` in nanoseconds since 1970. Safe in the file when it returns."""
@@ -58,8 +60,16 @@ class ContainerLog:
         self._open()
 
     def restart(self, id_: str) -> None:
-        """The container ended and is started again under another id: `0.log` is followed by `1.log`."""
+        """The container ended and is started again under another id: `0.log` is followed by `1.log`.
+
+        The logs of the last few ends stay, as the kubelet keeps dead containers for a while.
+        """
         self.close()
+        self._ended.append((self._link, self._folder / f"{self._restart}.log", self._path))
+        while len(self._ended) > _KEPT:
+            link, in_pods, path = self._ended.popleft()
+            for old in (link, in_pods, *path.parent.glob(f"{path.name}*")):
+                old.unlink(missing_ok=True)
         self._restart += 1
         self._id = id_
 
@@ -68,6 +78,10 @@ class ContainerLog:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    @property
+    def _link(self) -> Path:
+        return self._root / "containers" / f"{self._link_name}-{self._id}.log"
 
     @property
     def _path(self) -> Path:
@@ -82,7 +96,7 @@ class ContainerLog:
         in_pods = self._folder / f"{self._restart}.log"
         if path != in_pods:
             _link(in_pods, path)
-        _link(self._root / "containers" / f"{self._link_name}-{self._id}.log", in_pods)
+        _link(self._link, in_pods)
         return self._file
 
 

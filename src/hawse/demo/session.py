@@ -90,14 +90,11 @@ class Session:
             )
         if not self._options.kubeconfig:
             await self._start_demo()
-        await self._run("backend", [*self._hawse("backend"), *self._backend_options()], {})
-        await self._answers("backend", "healthz")
+        await self.begin("backend")
         await self._count()
         self._held = self._total
-        await self._run("logs-enrichment", self._role("logs-enrichment"), self._enrichment_environment())
-        await self._answers("logs-enrichment", "metrics")
-        await self._run("logs-collector", self._role("logs-collector"), self._collector_environment())
-        await self._answers("logs-collector", "metrics")
+        await self.begin("logs-enrichment")
+        await self.begin("logs-collector")
         if self._options.demo:
             self._children["demo"].tell("start")
 
@@ -108,19 +105,23 @@ class Session:
         await self._run("demo", argv + ([] if options.seed is None else ["--seed", str(options.seed)]), {})
         await self._until_there("demo", self._root / "demo" / "kubeconfig")
 
+    async def begin(self, name: str) -> None:
+        """Start a tier, which may have run and ended before, and wait until it answers. Raises HawseError."""
+        if name == "backend":
+            argv = ["backend", "--listen", f"127.0.0.1:{self._ports[name]}", "--store", str(self._root / "backend.db")]
+        else:
+            argv = ["run", "--role", name, "--no-watch"]
+        environment = {
+            "backend": dict,
+            "logs-enrichment": self._enrichment_environment,
+            "logs-collector": self._collector_environment,
+        }
+        await self._run(name, [sys.executable, "-m", "hawse", *argv], environment[name]())
+        await self._answers(name, "metrics")
+
     async def _run(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
         child = self._children[name] = Child(name, argv, env, self._root / f"{name}.log")
         await child.start()
-
-    @staticmethod
-    def _hawse(*arguments: str) -> list[str]:
-        return [sys.executable, "-m", "hawse", *arguments]
-
-    def _role(self, role: str) -> list[str]:
-        return self._hawse("run", "--role", role, "--no-watch")
-
-    def _backend_options(self) -> list[str]:
-        return ["--listen", f"127.0.0.1:{self._ports['backend']}", "--store", str(self._root / "backend.db")]
 
     def _enrichment_environment(self) -> dict[str, str]:
         return {

@@ -13,7 +13,7 @@ from hawse.demo import cast
 from hawse.demo.runtime import ContainerLog
 
 _ROTATE_AT = 96 << 10  # bytes: small, so that a demo of half a minute shows some (kubelet's default is 10 MiB)
-_CRASH_EVERY = 12.0  # seconds
+_FIRST_CRASH, _RARELY = 6.0, 300.0  # seconds after a start; doubles with each, up to the kubelet's longest back-off
 _BURST = (0.02, 12)  # chance per container and tick, factor
 
 
@@ -58,7 +58,8 @@ class _Running:
         self.tally = tally
         self.number = 0
         self.owed = 0.0  # events due but not written, a fraction
-        self.crash_at = _CRASH_EVERY
+        self.lives = _FIRST_CRASH  # seconds that it runs from one start to the next
+        self.crash_at = _FIRST_CRASH
 
 
 class Node:
@@ -99,7 +100,8 @@ class Node:
             running.log.rotate(self._now())
             self.tally.rotations += 1
         if running.pod.crashes and self._elapsed >= running.crash_at:
-            running.crash_at += _CRASH_EVERY
+            running.lives = min(2 * running.lives, _RARELY)
+            running.crash_at += running.lives
             running.log.restart(self._container_id())
             self.tally.restarts += 1
 

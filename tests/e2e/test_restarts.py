@@ -1,0 +1,33 @@
+"""Tiers that are killed while logs flow: what was not acknowledged comes again, and nothing is missing."""
+
+import asyncio
+import os
+import signal
+
+from hawse.demo.session import Options, Session
+
+
+async def _killed_one_after_the_other(state):
+    session = Session(Options(state=state, host_logs=False, rate=4, seed=11))
+    try:
+        await session.start()
+        for tier in ("logs-collector", "logs-enrichment", "backend", "logs-collector"):
+            await asyncio.sleep(1.5)
+            os.kill({place.name: place.pid for place in session.places()}[tier], signal.SIGKILL)
+            await asyncio.sleep(0.5)
+            await session.begin(tier)
+        await asyncio.sleep(1)
+        final = await session.drain()
+        return final, session.by_pod()
+    finally:
+        await session.close()
+
+
+def test_nothing_is_missing_after_kills(tmp_path):
+    final, pods = asyncio.run(_killed_one_after_the_other(tmp_path))
+    assert final.written > 2000
+    assert (final.lost, final.in_flight) == (0, 0)
+    assert all(arrived >= pod.records for pod, arrived in pods if pod.collected)
+    assert not any(arrived for pod, arrived in pods if not pod.collected)
+    # What was under way when its receiver was killed comes twice, and no more than that.
+    assert final.duplicates < final.written / 4
