@@ -4,6 +4,7 @@ A row for each record would cost SQLite more than everything else together, and 
 objects. A chunk is opened column by column instead: a count by resource opens none, a search in the bodies only these.
 """
 
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,6 @@ CHUNK_RECORDS = 4096
 CHUNK_BYTES = 1 << 20
 
 LATEST = (1 << 63) - 1  # SQLite's integers are signed; a time beyond the year 2262 counts as that year
-_COMPRESSION_LEVEL = 1
 
 
 class Extra(msgspec.Struct, omit_defaults=True, gc=False):
@@ -78,14 +78,25 @@ def pieces(lots: Sequence[Lot]) -> Iterator[list[Lot]]:
         yield gathered
 
 
+class _Zstd(threading.local):
+    """The library's objects serve one thread each, and making them costs more than a small chunk does."""
+
+    def __init__(self) -> None:
+        self.compress = zstandard.ZstdCompressor(level=1).compress
+        self.decompress = zstandard.ZstdDecompressor().decompress
+
+
+_zstd = _Zstd()
+
+
 def compress(data: bytes) -> bytes:
-    """As zstd. (The library's compressors belong to a thread each, and cost microseconds to make.)"""
-    return zstandard.ZstdCompressor(level=_COMPRESSION_LEVEL).compress(data)
+    """As zstd."""
+    return _zstd.compress(data)
 
 
 def decompress(data: bytes) -> bytes:
     """The data that `compress` was given."""
-    return zstandard.ZstdDecompressor().decompress(data)
+    return _zstd.decompress(data)
 
 
 def pack(lots: Sequence[Lot]) -> tuple[bytes, bytes, bytes, bytes, bytes]:
