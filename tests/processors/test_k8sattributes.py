@@ -194,6 +194,18 @@ def test_existing_values_stay_unless_they_are_empty(tmp_path):
     run(tmp_path, test)
 
 
+def test_resources_of_one_pod_that_have_different_attributes_already(tmp_path):
+    async def test(api, it):
+        api.put(objects.pod("shop", "web", uid="u1", node="n1"))
+        await it.synced()
+        await it.send({"k8s.pod.uid": "u1"})
+        (other,) = await it.send({"k8s.pod.uid": "u1", "k8s.node.name": "mine"})
+        (bare,) = await it.send({"k8s.pod.name": "web", "k8s.namespace.name": "shop"})
+        assert other["k8s.node.name"] == "mine" and bare["k8s.pod.uid"] == "u1" and bare["k8s.node.name"] == "n1"
+
+    run(tmp_path, test)
+
+
 def test_container_ids_follow_the_restart_count(tmp_path):
     async def test(api, it):
         api.put(objects.pod("shop", "web", uid="u1", restarts=2, containers={"app": "a:1", "side": "b:2"}))
