@@ -16,6 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from hawse.codecs import cri_columns
 from hawse.codecs.cri_columns import SLACK, Clock
@@ -30,9 +31,11 @@ _CRI = re.compile(
     re.DOTALL,
 )
 _FEW = 4096  # bytes below which numpy's calls cost more than the lines one by one
+_MANY = 16  # pieces
 _ODD = 2  # beside the indices of STREAMS
 
 Span: TypeAlias = tuple[int, int]
+Kinds: TypeAlias = NDArray[np.int8]
 
 
 class _DockerLine(msgspec.Struct):
@@ -69,8 +72,9 @@ class Records:
     items: int = 0
 
     def scope(self) -> tuple[Buffer, ...]:
-        """The records as one ScopeLogs, field 2 of a ResourceLogs."""
-        return (b"\x12" + varint(sum(map(len, self.pieces))), *self.pieces)
+        """One ScopeLogs, as field 2 of a ResourceLogs. Many pieces are joined: each costs all who follow."""
+        pieces = self.pieces if len(self.pieces) <= _MANY else [b"".join(self.pieces)]
+        return (b"\x12" + varint(sum(map(len, pieces))), *pieces)
 
 
 @dataclass(slots=True)
@@ -205,6 +209,7 @@ class Parser:
     def _columns(self, buffer: bytearray, start: int, end: int, base: int) -> None:
         columns = cri_columns.read(buffer, start, end, self._clock)
         simple = columns.known & columns.full
+        columns.full &= columns.known
         if self._partial or not columns.full.all():
             self._leave_partials(columns, simple)
         too_long = columns.ends - columns.bodies > self._max
@@ -212,25 +217,47 @@ class Parser:
             simple &= ~too_long
         if not buffer.isascii():
             self._leave_invalid(buffer, columns, simple)
-        runs = _cut(columns, simple)
-        texts = [bytes(buffer[a + 1 : b]) for a, b, kind, _ in runs if kind == _ODD]  # before headers overwrite them
-        if len(texts) < len(simple):
+        kinds, first = _cut(columns, simple)
+        begins, behinds = (
+            (columns.starts[first] - 1).tolist(),
+            columns.ends[np.append(first[1:], len(kinds)) - 1].tolist(),
+        )
+        odd = iter(
+            [
+                bytes(buffer[a + 1 : b])
+                for a, b, kind in zip(begins, behinds, kinds[first].tolist(), strict=True)
+                if kind == _ODD
+            ]
+        )
+        if simple.any():
             cri_columns.write(buffer, columns, simple, self._observed)
         view = memoryview(buffer)
-        odd = iter(texts)
+        streams = [self._records(stream) for stream in cri_columns.STREAMS]
+        append = [records.pieces.append for records in streams]
         shift = base - start
-        for a, b, kind, items in runs:
-            if kind == _ODD:
-                self._line(next(odd), (a + 1 + shift, b + 1 + shift))
+        for row, a, b, kind in zip(first.tolist(), begins, behinds, kinds[first].tolist(), strict=True):
+            if kind != _ODD:
+                append[kind](view[a:b])
             else:
-                records = self._records(cri_columns.STREAMS[kind])
-                records.pieces.append(view[a:b])
-                records.items += items
+                self._odd_line(columns, row, next(odd), (a + 1 + shift, b + 1 + shift))
+        for records, items in zip(streams, np.bincount(kinds, minlength=2).tolist(), strict=False):
+            records.items += items
+        for stream in [stream for stream, records in self._out.items() if not records.items]:
+            del self._out[stream]
+
+    def _odd_line(self, columns: cri_columns.Columns, row: int, line: bytes, span: Span) -> None:
+        """A line that is not a record by itself; what the columns know of it is not read again."""
+        if not columns.known[row]:
+            self._line(line, span)
+            return
+        body = line[int(columns.bodies[row] - columns.starts[row]) :]
+        stream = cri_columns.STREAMS[int(columns.stderr[row])]
+        self._part(stream, int(columns.times[row]), body, bool(columns.full[row]), span)
 
     def _leave_partials(self, columns: cri_columns.Columns, simple: "cri_columns.Mask") -> None:
-        """A full line that ends a partial one is not simple."""
+        """A full line that ends, or may end, a partial one is not simple. What an unknown line is, is not known yet."""
         for stream, lines in (("stdout", ~columns.stderr), ("stderr", columns.stderr)):
-            rows = np.flatnonzero(lines & columns.known)
+            rows = np.flatnonzero(lines | ~columns.known)
             if len(rows):
                 full = columns.full[rows]
                 before = np.empty_like(full)
@@ -379,8 +406,11 @@ class Parser:
             text = text.decode("utf-8", "replace").encode()
             self.odd.invalid_utf8 += 1
         records = self._records(stream)
-        if len(text) > self._max:
-            self.odd.split += 1
+        if len(text) <= self._max:
+            records.pieces.append(record(time, self._observed, text))
+            records.items += 1
+            return
+        self.odd.split += 1
         for piece in _pieces(text, self._max):
             records.pieces.append(record(time, self._observed, piece))
             records.items += 1
@@ -399,17 +429,14 @@ def _cri_time(match: re.Match[bytes], clock: Clock) -> int:
     return seconds * 10**9 + int((match[3] or b"0")[:9].ljust(9, b"0")) if seconds >= 0 else -1
 
 
-def _cut(columns: cri_columns.Columns, simple: "cri_columns.Mask") -> list[tuple[int, int, int, int]]:
+def _cut(columns: cri_columns.Columns, simple: "cri_columns.Mask") -> tuple[Kinds, cri_columns.Index]:
     """Runs of simple lines of one stream, and the other lines one by one, in order.
 
-    Each is (position of the byte before it, of the newline that ends it, index of its stream or _ODD, lines).
+    Returns the kind of each line (index of its stream, or _ODD) and the rows at which runs begin.
     """
     kinds = np.where(simple, columns.stderr.view(np.int8), np.int8(_ODD))
     first = np.flatnonzero((kinds[1:] != kinds[:-1]) | (kinds[1:] == _ODD)) + 1
-    first = np.concatenate(([0], first))
-    last = np.append(first[1:] - 1, len(kinds) - 1)
-    begins, behinds = columns.starts[first] - 1, columns.ends[last]
-    return list(zip(begins.tolist(), behinds.tolist(), kinds[first].tolist(), (last - first + 1).tolist(), strict=True))
+    return kinds, np.concatenate(([0], first))
 
 
 def _is_utf8(text: Buffer) -> bool:

@@ -205,10 +205,10 @@ class Log:
     def _queue_successors(self, arrived: Content) -> None:
         """Files that were written and rotated between two looks stand between the present one and the path's."""
         present = self._segments[-1]
-        taken = {arrived.identity, *([self._content.identity] if self._content else [])}  # held open: not reused
-        taken |= {content.identity for content, _, _ in self._lingering} | {n.content.identity for n in self._next}
-        in_line = (arrived, *(waiting.content for waiting in self._next))  # their copies, too, are not new
-        known = [*self._known, present.fingerprint, *(Fingerprint.of(content.head()) for content in in_line)]
+        held = [arrived, *(waiting.content for waiting in self._next), *(content for content, _, _ in self._lingering)]
+        held += [self._content] if self._content else []
+        taken = {content.identity for content in held}  # an inode that is held open is not used again …
+        known = [*self._known, present.fingerprint, *(Fingerprint.of(content.head()) for content in held)]  # … copied
         for other, status in rotated(self.path):
             if (status.st_dev, status.st_ino) in taken or status.st_mtime_ns < present.modified:
                 continue
