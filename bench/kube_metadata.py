@@ -21,9 +21,10 @@ from typing import Any
 
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.component import Kind
+from hawse.kube.settings import Extract, FieldExtract
 from hawse.kube.watches import Watches
 from hawse.pipeline.telemetry import ComponentMeter, Telemetry
-from hawse.processors.k8sattributes import Config, Extract, FieldExtract, K8sAttributes
+from hawse.processors.k8sattributes import Config, K8sAttributes
 from hawse.values import ComponentID, Regex
 
 NAMESPACES = 50
@@ -119,7 +120,7 @@ async def measure(kubeconfig: str, pods: int) -> dict[str, float]:
     await _enrich(processor, few)
     figures["hit_us"] = min([await _enrich(processor, few) for _ in range(5)])
     figures["rss_mb"] = _rss_mb()
-    figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    figures["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     figures["attributes"] = sink.attributes
     await processor.stop()
     return figures

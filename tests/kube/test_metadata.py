@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from hawse.demo import objects
 from hawse.kube import metadata
-from hawse.kube.metadata import Keys, MetaStore, PodStore, Wanted
+from hawse.kube.metadata import MetaStore, PodStore
+from hawse.kube.pods import Keys, Wanted
 from hawse.kube.objects import PartialObject, PodObject
 
 

@@ -17,18 +17,9 @@ from hawse.demo.apiserver import DemoApi
 from hawse.diagnostics import HawseError
 from hawse.kube import reflector
 from hawse.kube.association import address
+from hawse.kube.settings import Extract, FieldExtract, Filter, PodAssociation, Source
 from hawse.kube.watches import Watches
-from hawse.processors.k8sattributes import (
-    Config,
-    Exclude,
-    Extract,
-    FieldExtract,
-    Filter,
-    Hold,
-    K8sAttributes,
-    PodAssociation,
-    Source,
-)
+from hawse.processors.k8sattributes import Config, Exclude, ExcludedPod, Hold, K8sAttributes
 from hawse.values import ByteSize, Duration, Regex
 
 NO_HOLD = Hold(timeout=Duration(0), first_timeout=Duration(0))
@@ -272,13 +263,7 @@ def test_excluded_and_ignored_pods_pass_unchanged_without_waiting(tmp_path):
         ]
         assert time.monotonic() - began < 1
 
-    run(tmp_path, test, exclude=Exclude(pods=(_excluded("proxy"),)))
-
-
-def _excluded(pattern):
-    from hawse.processors.k8sattributes import ExcludedPod
-
-    return ExcludedPod(name=Regex.parse(pattern))
+    run(tmp_path, test, exclude=Exclude(pods=(ExcludedPod(name=Regex.parse("proxy")),)))
 
 
 # --- association
@@ -367,13 +352,13 @@ def test_telemetry_of_a_pod_not_yet_known_waits_for_it(tmp_path):
         sending = asyncio.create_task(it.send({"k8s.pod.uid": "ua"}, {"k8s.pod.uid": "late"}))
         await asyncio.sleep(0.1)
         assert (
-            not sending.done() and not it.sink.batches and it.context.meter.gauges["processor_k8sattributes_held"]() > 0
+            not sending.done() and not it.sink.batches and it.context.meter.gauges["processor_k8sattributes_held_bytes"]() > 0
         )
         api.put(objects.pod("shop", "late", uid="late", node="nl"))
         made = await sending
         assert [one["k8s.node.name"] for one in made] == ["na", "nl"] and len(it.sink.batches) == 1
         assert 0.1 <= time.monotonic() - began < 2
-        assert it.context.meter.gauges["processor_k8sattributes_held"]() == 0
+        assert it.context.meter.gauges["processor_k8sattributes_held_bytes"]() == 0
         assert it.counts == {"pod_association_success": 2}
 
     run(tmp_path, test, extract=extract("k8s.node.name"))

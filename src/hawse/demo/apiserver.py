@@ -1,64 +1,26 @@
 """A small Kubernetes API server in memory, for `hawse up` and for tests: lists, pages, watches, refusals.
 
 It speaks what kubernetes.io/docs/reference/using-api/api-concepts says of GET, list and watch, for the resources in
-`RESOURCES`. Nothing can be written over HTTP: `put()` and `delete()` are for the program it runs in.
+`apiview.RESOURCES`. Nothing can be written over HTTP: `put()` and `delete()` are for the program it runs in.
 """
 
 import asyncio
-import base64
 import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
 
-from hawse.demo import selectors
-from hawse.demo.selectors import Matches, Object, SelectorError
+from hawse.demo import apiview
+from hawse.demo.apiview import KINDS, RESOURCES, ApiStatus, Change, View, event, key_of, open_token, route
+from hawse.demo.selectors import Object, SelectorError
 from hawse.net.http import Request, Response, StreamResponse
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig, TLSServer
-
-# (group, plural) → (kind, whether it lives in namespaces)
-RESOURCES = {
-    ("", "pods"): ("Pod", True),
-    ("", "namespaces"): ("Namespace", False),
-    ("", "nodes"): ("Node", False),
-    ("apps", "deployments"): ("Deployment", True),
-    ("apps", "statefulsets"): ("StatefulSet", True),
-    ("apps", "daemonsets"): ("DaemonSet", True),
-    ("batch", "jobs"): ("Job", True),
-}
-_KINDS = {kind: key for key, (kind, _) in RESOURCES.items()}
-_REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired"}
-
-
-class Change(NamedTuple):
-    """One entry of the history that watches read."""
-
-    version: int
-    resource: tuple[str, str]
-    type: str
-    found: Object
-    before: Object | None
-
-
-class ApiStatus(Exception):
-    """Answers with a v1 Status."""
-
-    def __init__(self, code: int, message: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.headers = headers or {}
-
-    def body(self) -> bytes:
-        """The Status as JSON."""
-        reason = _REASONS.get(self.code, "InternalError")
-        status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure"}
-        return json.dumps({**status, "message": str(self), "reason": reason, "code": self.code}).encode()
 
 
 class Faults:
@@ -111,23 +73,23 @@ class DemoApi:
 
     def put(self, found: Object) -> None:
         """Add or change an object; its `kind` says which resource it is."""
-        resource = _KINDS[found["kind"]]
+        resource = KINDS[found["kind"]]
         objects = self._objects[resource]
-        key = _key(found)
+        key = key_of(found)
         before = objects.get(key)
         objects[key] = found
         self._record(resource, "ADDED" if before is None else "MODIFIED", found, before)
 
     def delete(self, namespace: str, name: str, kind: str = "Pod") -> None:
         """Remove an object. Raises KeyError if it is not there."""
-        resource = _KINDS[kind]
+        resource = KINDS[kind]
         before = self._objects[resource].pop((namespace, name))
         found = {**before, "metadata": dict(before["metadata"])}
         self._record(resource, "DELETED", found, before)
 
     def get(self, namespace: str, name: str, kind: str = "Pod") -> Object | None:
         """An object, or None. Not to be modified."""
-        return self._objects[_KINDS[kind]].get((namespace, name))
+        return self._objects[KINDS[kind]].get((namespace, name))
 
     def _record(self, resource: tuple[str, str], type_: str, found: Object, before: Object | None) -> None:
         self._version += 1
@@ -218,7 +180,7 @@ class DemoApi:
             return Response(400, ApiStatus(400, str(error)).body(), content_type="application/json")
 
     async def _served(self, request: Request) -> Response:
-        group, resource, namespace, name = _route(request.path)
+        group, resource, namespace, name = route(request.path)
         query = {key: values[-1] for key, values in request.query.items()}
         verb = "get" if name else "watch" if query.get("watch") in {"1", "true"} else "list"
         self.requests.append(f"{verb} {resource}")
@@ -226,7 +188,7 @@ class DemoApi:
         if self.faults.status:
             retry = {"retry-after": self.faults.retry_after} if self.faults.retry_after else {}
             raise ApiStatus(self.faults.status, "fault injected", retry)
-        view = _View(
+        view = View(
             (group, resource), namespace, query, partial="PartialObjectMetadata" in request.headers.get("accept", "")
         )
         if verb == "get":
@@ -250,10 +212,10 @@ class DemoApi:
             what = f'User "{user}" cannot {verb} resource "{resource}" in API group "{group}" {scope}'
             raise ApiStatus(403, f"{resource} is forbidden: {what}")
 
-    def _list(self, view: "_View", query: Mapping[str, str]) -> Object:
+    def _list(self, view: View, query: Mapping[str, str]) -> Object:
         version, after = self._version, ("", "")
         if token := query.get("continue"):
-            version, after = _open_token(token)
+            version, after = open_token(token)
             if version < self._oldest or self.faults.gone_pages:
                 self.faults.gone_pages = max(0, self.faults.gone_pages - 1)
                 raise ApiStatus(410, "The provided continue parameter is too old to display a consistent list result.")
@@ -263,7 +225,7 @@ class DemoApi:
         items = list(islice(matching, limit or None))
         meta: Object = {"resourceVersion": str(version)}
         if limit and len(items) == limit and (rest := sum(1 for _ in matching)):
-            meta["continue"] = _token(version, _key(items[-1]))
+            meta["continue"] = apiview.token(version, key_of(items[-1]))
             meta["remainingItemCount"] = rest
         kind, group_version = view.list_kind()
         return {
@@ -273,7 +235,7 @@ class DemoApi:
             "items": [view.shown(item) for item in items],
         }
 
-    async def _watch(self, view: "_View", query: Mapping[str, str]) -> AsyncIterator[bytes]:
+    async def _watch(self, view: View, query: Mapping[str, str]) -> AsyncIterator[bytes]:
         given = query.get("resourceVersion", "")
         version = int(given) if given not in {"", "0"} else self._version
         cut, until = self._cut, self._clock() + float(query.get("timeoutSeconds") or 1800)
@@ -288,7 +250,7 @@ class DemoApi:
         told = self._clock()
         while True:
             if version < self._oldest and version < self._version:
-                yield _line(
+                yield event(
                     "ERROR", json.loads(ApiStatus(410, f"too old resource version: {version} ({self._oldest})").body())
                 )
                 return
@@ -320,90 +282,5 @@ class DemoApi:
         return found[::-1]
 
 
-class _View:
-    """What one request sees: a resource, a namespace, selectors, whole objects or their metadata."""
-
-    def __init__(self, resource: tuple[str, str], namespace: str, query: Mapping[str, str], *, partial: bool) -> None:
-        self.resource = resource
-        self._kind = RESOURCES[resource][0]
-        self._namespace = namespace
-        self._labels: Matches = selectors.labels(query.get("labelSelector", ""))
-        self._fields: Matches = selectors.fields(query.get("fieldSelector", ""))
-        self._partial = partial
-
-    def matches(self, found: Object) -> bool:
-        """Whether the request sees this object."""
-        if self._namespace and found["metadata"].get("namespace") != self._namespace:
-            return False
-        return self._labels(found) and self._fields(found)
-
-    def shown(self, found: Object) -> Object:
-        """The object, or what a PartialObjectMetadata has of it."""
-        if not self._partial:
-            return found
-        return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": found["metadata"]}
-
-    def list_kind(self) -> tuple[str, str]:
-        """`kind` and `apiVersion` of a list."""
-        if self._partial:
-            return "PartialObjectMetadataList", "meta.k8s.io/v1"
-        return f"{self._kind}List", f"{self.resource[0]}/v1".lstrip("/")
-
-    def line(self, type_: str, found: Object) -> bytes:
-        """A watch event."""
-        return _line(type_, self.shown(found))
-
-    def change(self, change: Change) -> bytes:
-        """The event that a change is to this request: an object may come into its selectors, or leave them."""
-        if change.resource != self.resource:
-            return b""
-        now = change.type != "DELETED" and self.matches(change.found)
-        was = change.before is not None and self.matches(change.before)
-        if not now and not was:
-            return b""
-        return self.line("DELETED" if not now else "MODIFIED" if was else "ADDED", change.found)
-
-    def bookmark(self, version: int) -> bytes:
-        """A BOOKMARK event."""
-        return self.line(
-            "BOOKMARK", {"kind": self._kind, "apiVersion": "v1", "metadata": {"resourceVersion": str(version)}}
-        )
-
-
-def _key(found: Object) -> tuple[str, str]:
-    return found["metadata"].get("namespace") or "", found["metadata"]["name"]
-
-
 def _json(value: Any) -> Response:
     return Response(200, json.dumps(value, separators=(",", ":")), content_type="application/json")
-
-
-def _line(type_: str, found: Object) -> bytes:
-    return json.dumps({"type": type_, "object": found}, separators=(",", ":")).encode() + b"\n"
-
-
-def _token(version: int, after: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(json.dumps([version, *after]).encode()).decode()
-
-
-def _open_token(token: str) -> tuple[int, tuple[str, str]]:
-    try:
-        version, namespace, name = json.loads(base64.urlsafe_b64decode(token))
-    except ValueError:
-        raise ApiStatus(400, "continue key is not valid") from None
-    return version, (namespace, name)
-
-
-def _route(path: str) -> tuple[str, str, str, str]:
-    """Group, plural, namespace and name of a path. Raises ApiStatus 404 for what is not served."""
-    parts = path.strip("/").split("/")
-    group = ""
-    if parts[0] == "apis":
-        group = parts.pop(1) if len(parts) > 1 else ""
-    rest = parts[2:]
-    namespace = ""
-    if len(rest) >= 3 and rest[0] == "namespaces":
-        namespace, rest = rest[1], rest[2:]
-    if parts[1:2] != ["v1"] or len(rest) not in {1, 2} or (group, rest[0]) not in RESOURCES:
-        raise ApiStatus(404, "the server could not find the requested resource")
-    return group, rest[0], namespace, rest[1] if len(rest) == 2 else ""

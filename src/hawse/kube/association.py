@@ -11,7 +11,9 @@ from itertools import product
 from typing import NamedTuple
 
 from hawse.batch import AttributeValue
-from hawse.kube.metadata import Index, Key, Pod, PodStore
+from hawse.kube.index import Index, Key
+from hawse.kube.metadata import PodStore
+from hawse.kube.pods import Pod
 
 CONNECTION = "connection"  # a source's name that stands for the peer's address
 

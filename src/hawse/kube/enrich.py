@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from hawse import wire
 from hawse.batch import AttributeValue, Resource
 from hawse.kube.association import Association, Attributes, Finder, Sought
-from hawse.kube.metadata import Pod
+from hawse.kube.pods import Pod
 from hawse.kube.rules import IGNORE, Rules, container_of
 from hawse.kube.watches import PodWatch
 

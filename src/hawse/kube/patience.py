@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from hawse.kube.metadata import Index, Key
+from hawse.kube.index import Index, Key
 
 _GIVEN_UP = 60.0  # seconds in which a key is not waited for again
 _REMEMBERED = 20_000  # keys given up, at most

@@ -11,7 +11,8 @@ import msgspec
 
 from hawse.batch import AttributeValue
 from hawse.kube import images
-from hawse.kube.metadata import Container, Keys, Meta, Pod, Wanted
+from hawse.kube.metadata import Meta
+from hawse.kube.pods import Container, Keys, Pod, Wanted
 
 OTEL_PREFIX = "resource.opentelemetry.io/"
 IGNORE = "opentelemetry.io/k8s-processor/ignore"

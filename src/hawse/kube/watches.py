@@ -13,8 +13,9 @@ from hawse.kube import access
 from hawse.kube.access import Access, Auth
 from hawse.kube.client import KubeClient
 from hawse.kube.errors import Call
-from hawse.kube.metadata import Meta, MetaStore, PodStore, Wanted
+from hawse.kube.metadata import Meta, MetaStore, PodStore
 from hawse.kube.objects import PartialObject, PodObject
+from hawse.kube.pods import Wanted
 from hawse.kube.reflector import AnyReflector, Reflector
 from hawse.kube.rules import KINDS
 
