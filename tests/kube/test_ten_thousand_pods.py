@@ -13,5 +13,5 @@ def test_ten_thousand_pods_and_all_their_attributes_fit_into_120_mb():
     assert made.returncode == 0, made.stderr
     figures = json.loads(made.stdout)
     assert figures["pods"] == 10_000 and figures["attributes"] == 17
-    assert figures["peak_rss_mb"] <= 120
+    assert figures["peak_rss_mb"] <= 110  # what a role imports beside this takes up to 10 MB
     assert figures["rss_listed_mb"] - figures["rss_before_mb"] <= 50

@@ -13,7 +13,8 @@ from hawse.kube.pods import Pod
 from hawse.kube.rules import IGNORE, Rules, container_of
 from hawse.kube.watches import PodWatch
 
-_REMEMBERED = 4096  # resources in each of two generations: more than most clusters have containers writing at a time
+_REMEMBERED = 3072  # resources in each of two generations, 4 KB each: those whose records come often
+_FORMS = 1000  # sets of attribute names that resources come with
 _SUFFIXES = 16  # of a pod: its containers, times the forms of resources that they come in
 _EMPTY = (None, "", b"")  # values that count as not there
 
@@ -60,6 +61,7 @@ class Enricher:
         self._young: dict[object, _Known] = {}
         self._old: dict[object, _Known] = {}
         self._version = watch.version
+        self._forms: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def close(self) -> None:
         """Give back what it has in the store."""
@@ -132,13 +134,19 @@ class Enricher:
             return add(resource, self._attributes(pod, name, id_, runs))
         if pod.cached is None or len(pod.cached) > _SUFFIXES:
             pod.cached = {}
-        key = (self, self._version, str(name), str(id_), str(runs), frozenset(there))
+        key = (self, self._version, str(name), str(id_), str(runs), self._form(tuple(there)))
         found = pod.cached.get(key)
         if found is None:
             added = self._attributes(pod, name, id_, runs)
             new = {key: value for key, value in added.items() if key not in there}
             found = pod.cached[key] = (wire.encode_attributes(new), new)
         return resource.extended(*found)
+
+    def _form(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """The same names, in one tuple for all pods: senders know few forms of resources."""
+        if len(self._forms) > _FORMS:
+            self._forms = {}
+        return self._forms.setdefault(names, names)
 
     def _attributes(
         self, pod: Pod, name: AttributeValue, id_: AttributeValue, runs: AttributeValue

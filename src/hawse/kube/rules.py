@@ -6,6 +6,7 @@ opentelemetry.io/docs/specs/semconv/non-normative/k8s-attributes.
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from sys import intern
 
 import msgspec
 
@@ -104,7 +105,7 @@ def _namer(rule: FieldRule, what: str) -> Callable[[str], str]:
     """The attribute's name for a key. `what` is "labels" or "annotations"."""
     default = f"k8s.{rule.source}.{what}."
     if not rule.tag_name:
-        return lambda key: default + key
+        return lambda key: intern(default + key)
     if not rule.key_regex:
         return lambda _: rule.tag_name
     pattern = re.compile(rule.key_regex)
@@ -117,7 +118,7 @@ def _namer(rule: FieldRule, what: str) -> Callable[[str], str]:
             wanted = reference[1] or reference[2]
             return (match[int(wanted) if wanted.isdigit() else wanted] or "") if wanted else "$"
 
-        return _REFERENCE.sub(group, rule.tag_name)
+        return intern(_REFERENCE.sub(group, rule.tag_name))
 
     return name
 
