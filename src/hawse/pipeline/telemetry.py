@@ -165,7 +165,9 @@ def _bare(name: str) -> str:
 
 
 def _exposed(family: Family, *, without_type_suffix: bool, without_units: bool) -> str:
-    name = "otelcol_" + re.sub(r"[^a-zA-Z0-9_:]", "_", family.name)
+    name = re.sub(r"[^a-zA-Z0-9_:]", "_", family.name)
+    if not name.startswith("hawse_"):  # what OpenTelemetry has no name for
+        name = f"otelcol_{name}"
     unit = _UNITS.get(family.unit, "")
     if unit and not without_units and not name.endswith(f"_{unit}"):
         name += f"_{unit}"
