@@ -8,11 +8,15 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TypeAlias
 
 from hawse.diagnostics import HawseError
 
 log = logging.getLogger(__name__)
+
+Hook: TypeAlias = Callable[[sqlite3.Connection], None]
 
 
 class KeySpace:
@@ -36,7 +40,7 @@ class KeySpace:
     def put(self, values: Mapping[str, bytes], delete: Iterable[str] = ()) -> None:
         """Set and delete keys in one transaction. Raises OSError if the disk does not take it."""
         try:
-            with self._storage.connection as connection:
+            with self._storage.transaction() as connection:
                 connection.executemany(
                     "INSERT OR REPLACE INTO state VALUES (?, ?, ?, unixepoch())",
                     ((self._owner, key, value) for key, value in values.items()),
@@ -53,6 +57,7 @@ class Storage:
 
     path: str
     connection: sqlite3.Connection
+    _hooks: tuple[Hook, ...] = ()
 
     def open_storage(self, directory: str) -> None:
         """Open or create `state.db` in `directory`.
@@ -103,6 +108,27 @@ class Storage:
             if os.path.exists(name):
                 os.replace(name, name + suffix)
         log.error("%s is damaged (%s): set aside as %s%s, beginning anew", self.path, error, self.path, suffix)
+
+    def attach(self, hook: Hook) -> Callable[[], None]:
+        """Have `hook(connection)` called at the end of every transaction that commits state, inside of it.
+
+        What it writes is on disk if, and only if, the rest is. An exception that it raises takes the transaction
+        back. It must not begin, commit or roll back. Returns what takes the hook out again.
+        """
+        self._hooks = (*self._hooks, hook)
+
+        def detach() -> None:
+            self._hooks = tuple(one for one in self._hooks if one is not hook)
+
+        return detach
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction with all hooks: committed at the block's end, taken back where anything raises."""
+        with self.connection as connection:
+            yield connection
+            for hook in self._hooks:
+                hook(connection)
 
     def keyspace(self, owner: str) -> KeySpace:
         """The keys that belong to a component id."""
