@@ -15,6 +15,9 @@ from hawse.kube.errors import Call
 from hawse.kube.metadata import PodStore
 from hawse.kube.objects import PodObject
 from hawse.kube.reflector import Reflector
+from hawse.net.http import Response
+from hawse.net.server import HttpServers
+from hawse.net.settings import ServerConfig
 
 PODS = Call("", "v1", "pods")
 
@@ -175,7 +178,7 @@ def test_an_api_server_that_is_away_at_the_start_and_later(tmp_path, caplog):
             assert not seen.reflector.synced.is_set()
             assert await api.start(port=port) == port
             await seen.has("a")
-            assert seen.reflector.error == ""
+            await until(lambda: seen.reflector.error == "")
             await api.stop()
             api.put(objects.pod("shop", "b"))
             await until(lambda: seen.reflector.error != "")
@@ -244,19 +247,15 @@ def test_namespaces_and_selectors_are_left_to_the_server(tmp_path):
 
 def test_something_that_is_no_api_server(tmp_path):
     async def run():
-        async def html(reader, writer):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\n<html>")
-            await writer.drain()
-            writer.close()
+        async def html(request):
+            return Response(200, "<html>", content_type="text/html")
 
-        server = await asyncio.start_server(html, "127.0.0.1", 0)
-        api = DemoApi()
-        api.port = server.sockets[0].getsockname()[1]
+        servers, api = HttpServers(), DemoApi()
+        settings = ServerConfig(endpoint="127.0.0.1:0")
+        api.port = await servers.mount(settings, {("GET", "/*"): html}, owner="a web server")
         async with Reflected(api, tmp_path) as seen:
             await until(lambda: "not what the API server sends" in seen.reflector.error)
-        server.close()
-        await server.wait_closed()
+        await servers.close()
 
     asyncio.run(run())
 
