@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
-from hawse.codecs import cri_columns
+from hawse.codecs import cri_columns, cri_runs
 from hawse.codecs.cri_columns import SLACK, Clock
+from hawse.codecs.cri_runs import is_utf8
 from hawse.wire import Buffer, varint
 
 MAX_LOG_SIZE = 1 << 20
@@ -32,10 +31,8 @@ _CRI = re.compile(
 )
 _FEW = 4096  # bytes below which numpy's calls cost more than the lines one by one
 _MANY = 16  # pieces
-_ODD = 2  # beside the indices of STREAMS
 
 Span: TypeAlias = tuple[int, int]
-Kinds: TypeAlias = NDArray[np.int8]
 
 
 class _DockerLine(msgspec.Struct):
@@ -208,72 +205,33 @@ class Parser:
 
     def _columns(self, buffer: bytearray, start: int, end: int, base: int) -> None:
         columns = cri_columns.read(buffer, start, end, self._clock)
-        simple = columns.known & columns.full
-        columns.full &= columns.known
-        if self._partial or not columns.full.all():
-            self._leave_partials(columns, simple)
-        too_long = columns.ends - columns.bodies > self._max
-        if too_long.any():
-            simple &= ~too_long
-        if not buffer.isascii():
-            self._leave_invalid(buffer, columns, simple)
-        kinds, first = _cut(columns, simple)
-        begins, behinds = (
-            (columns.starts[first] - 1).tolist(),
-            columns.ends[np.append(first[1:], len(kinds)) - 1].tolist(),
-        )
-        odd = iter(
-            [
-                bytes(buffer[a + 1 : b])
-                for a, b, kind in zip(begins, behinds, kinds[first].tolist(), strict=True)
-                if kind == _ODD
-            ]
-        )
+        simple = cri_runs.simple_lines(buffer, columns, self._partial, self._max)
+        odd = iter(cri_runs.odd_lines(buffer, columns, simple))
         if simple.any():
             cri_columns.write(buffer, columns, simple, self._observed)
         view = memoryview(buffer)
-        streams = [self._records(stream) for stream in cri_columns.STREAMS]
-        append = [records.pieces.append for records in streams]
-        shift = base - start
-        for row, a, b, kind in zip(first.tolist(), begins, behinds, kinds[first].tolist(), strict=True):
-            if kind != _ODD:
-                append[kind](view[a:b])
+        counts, runs = cri_runs.runs(columns, simple)
+        append = [self._records(stream).pieces.append for stream in cri_columns.STREAMS]
+        opened: cri_runs.Odd | None = None
+        for begin, behind, kind in runs:
+            if kind != cri_runs.ODD:
+                append[kind](view[begin:behind])
+                continue
+            line = next(odd)
+            if line.opens and self._partial.get(line.stream) is None:
+                opened = line  # the rest of it is at hand: nothing needs to be held
+            elif opened is not None and line.closes:
+                self._emit(line.stream, opened.time, opened.text + line.text)
+                opened = None
+            elif line.known:
+                span = (line.begin - start + base, line.behind - start + base)
+                self._part(line.stream, line.time, line.text, line.full, span)
             else:
-                self._odd_line(columns, row, next(odd), (a + 1 + shift, b + 1 + shift))
-        for records, items in zip(streams, np.bincount(kinds, minlength=2).tolist(), strict=False):
-            records.items += items
-        for stream in [stream for stream, records in self._out.items() if not records.items]:
-            del self._out[stream]
-
-    def _odd_line(self, columns: cri_columns.Columns, row: int, line: bytes, span: Span) -> None:
-        """A line that is not a record by itself; what the columns know of it is not read again."""
-        if not columns.known[row]:
-            self._line(line, span)
-            return
-        body = line[int(columns.bodies[row] - columns.starts[row]) :]
-        stream = cri_columns.STREAMS[int(columns.stderr[row])]
-        self._part(stream, int(columns.times[row]), body, bool(columns.full[row]), span)
-
-    def _leave_partials(self, columns: cri_columns.Columns, simple: "cri_columns.Mask") -> None:
-        """A full line that ends, or may end, a partial one is not simple. What an unknown line is, is not known yet."""
-        for stream, lines in (("stdout", ~columns.stderr), ("stderr", columns.stderr)):
-            rows = np.flatnonzero(lines | ~columns.known)
-            if len(rows):
-                full = columns.full[rows]
-                before = np.empty_like(full)
-                before[0] = stream not in self._partial
-                before[1:] = full[:-1]
-                simple[rows[~before]] = False
-
-    def _leave_invalid(self, buffer: bytearray, columns: cri_columns.Columns, simple: "cri_columns.Mask") -> None:
-        """Lines whose bodies are not UTF-8 are not simple: protobuf's strings must be."""
-        view = memoryview(buffer)
-        for first, behind in _runs_of(simple):
-            a, b = int(columns.starts[first]), int(columns.ends[behind - 1])
-            if not _is_utf8(view[a:b]):
-                for row in range(first, behind):
-                    if not _is_utf8(view[int(columns.starts[row]) : int(columns.ends[row])]):
-                        simple[row] = False
+                self._line(line.text, (line.begin - start + base, line.behind - start + base))
+        for stream, items in zip(cri_columns.STREAMS, counts, strict=True):
+            self._out[stream].items += items
+            if not self._out[stream].items:
+                del self._out[stream]
 
     # --- line by line ---
 
@@ -402,7 +360,7 @@ class Parser:
         return records
 
     def _emit(self, stream: str, time: int, text: bytes) -> None:
-        if not _is_utf8(text):
+        if not is_utf8(text):
             text = text.decode("utf-8", "replace").encode()
             self.odd.invalid_utf8 += 1
         records = self._records(stream)
@@ -427,30 +385,6 @@ def _cri_time(match: re.Match[bytes], clock: Clock) -> int:
         return -1
     seconds = minute + int(match[2]) - offset
     return seconds * 10**9 + int((match[3] or b"0")[:9].ljust(9, b"0")) if seconds >= 0 else -1
-
-
-def _cut(columns: cri_columns.Columns, simple: "cri_columns.Mask") -> tuple[Kinds, cri_columns.Index]:
-    """Runs of simple lines of one stream, and the other lines one by one, in order.
-
-    Returns the kind of each line (index of its stream, or _ODD) and the rows at which runs begin.
-    """
-    kinds = np.where(simple, columns.stderr.view(np.int8), np.int8(_ODD))
-    first = np.flatnonzero((kinds[1:] != kinds[:-1]) | (kinds[1:] == _ODD)) + 1
-    return kinds, np.concatenate(([0], first))
-
-
-def _is_utf8(text: Buffer) -> bool:
-    try:
-        str(text, "utf-8")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _runs_of(mask: "cri_columns.Mask") -> Iterator[tuple[int, int]]:
-    """Ranges [first, behind) of the rows that are set."""
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], mask, [False])).view(np.int8))).tolist()
-    yield from zip(edges[::2], edges[1::2], strict=True)
 
 
 def _pieces(text: bytes, size: int) -> Iterator[bytes]:

@@ -24,6 +24,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 U64: TypeAlias = NDArray[np.uint64]
+U32: TypeAlias = NDArray[np.uint32]
+U16: TypeAlias = NDArray[np.uint16]
+U8: TypeAlias = NDArray[np.uint8]
 Index: TypeAlias = NDArray[np.int64]
 Mask: TypeAlias = NDArray[np.bool_]
 
@@ -155,7 +158,7 @@ def read(buffer: bytearray, start: int, end: int, clock: Clock) -> Columns:
     return Columns(starts, ends, bodies, times, known, stderr, full)
 
 
-def _views(buffer: bytearray) -> tuple[U64, NDArray[np.uint32], NDArray[np.uint16]]:
+def _views(buffer: bytearray) -> tuple[U64, U32, U16]:
     """The buffer as little-endian words of 8, 4 and 2 bytes, one at every byte."""
     size = len(buffer) - 7
     return (
@@ -193,7 +196,7 @@ def _frame(buffer: bytearray, starts: Index, ends: Index) -> tuple[Index, Mask, 
     return lengths, stderr, full
 
 
-def _times(buffer: bytearray, octets: NDArray[np.uint8], at: Index, size: Index, clock: Clock) -> tuple[U64, Mask]:
+def _times(buffer: bytearray, octets: U8, at: Index, size: Index, clock: Clock) -> tuple[U64, Mask]:
     """Nanoseconds since 1970 for lines whose TIME begins at `at` and has `size` bytes; and whether it is right."""
     words, quads, _ = _views(buffer)
     zulu = octets[at + (size - 1)] == 90  # Z
