@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.component import Kind
+from hawse.component import Kind, NoLedger
 from hawse.kube.settings import Extract, FieldExtract
 from hawse.kube.watches import Watches
 from hawse.pipeline.telemetry import ComponentMeter, Telemetry
@@ -84,6 +84,7 @@ def _resource(number: int, stream: str) -> bytes:
 class _Context:
     id = ComponentID("k8sattributes")
     log = logging.LoggerAdapter(logging.getLogger("bench"))
+    ledger = NoLedger()
 
     def __init__(self) -> None:
         self.meter = ComponentMeter(Telemetry(), {Kind.PROCESSOR.value: "k8sattributes"})

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
-from hawse.batch import Batch, Signal
+from hawse.batch import Batch, Group, Signal
 from hawse.values import ComponentID, ExtensionID
 
 T = TypeVar("T")
@@ -167,12 +167,45 @@ class Meter(Protocol):
         """Register a value that is read at scrape time."""
 
 
+class Ledger(Protocol):
+    """Where a component says what became of groups that it does not hand on. What it hands on is counted for it.
+
+    Call it while the batch's `consume` runs; what is said there counts only if that call returns or raises Refused.
+    After Busy the batch comes again, and so does what is to be said of it. `filtered` is what the user asked for,
+    `refused` and `dropped` are losses: data that can't be taken, data there was no room or time for. `rule` and
+    `reason` are few and short, and come from the configuration or the code, never from the data.
+    """
+
+    def filtered(self, group: Group, rule: str) -> None:
+        """A rule of the configuration, named as it is written there, keeps the group out."""
+
+    def refused(self, group: Group, reason: str) -> None:
+        """The group will never be taken. A component that raises Refused for all of a batch need not call this."""
+
+    def dropped(self, group: Group, reason: str) -> None:
+        """The group was given up (`queue_full`, `expired`)."""
+
+
+class NoLedger:
+    """A Ledger that keeps nothing: for tests and tools that make a component by themselves."""
+
+    def filtered(self, group: Group, rule: str) -> None:
+        """See Ledger."""
+
+    def refused(self, group: Group, reason: str) -> None:
+        """See Ledger."""
+
+    def dropped(self, group: Group, reason: str) -> None:
+        """See Ledger."""
+
+
 class Context(Protocol):
     """What the service lends a component for its lifetime."""
 
     id: ComponentID
     log: logging.LoggerAdapter[logging.Logger]
     meter: Meter
+    ledger: Ledger
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a task under the service's TaskGroup. If it raises, the service stops and says so.

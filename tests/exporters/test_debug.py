@@ -8,6 +8,7 @@ from opentelemetry.proto.logs.v1 import logs_pb2
 
 from hawse import wire
 from hawse.batch import Batch, Group, Resource, Signal
+from hawse.component import NoLedger
 from hawse.exporters import debug
 from hawse.exporters.debug import Config, Debug
 
@@ -16,6 +17,7 @@ TIME = 1_581_452_773_000_000_789
 
 class Context:
     log = logging.LoggerAdapter(logging.getLogger("debug-exporter"))
+    ledger = NoLedger()
 
 
 def record(**fields):

@@ -15,13 +15,14 @@ from opentelemetry.proto.collector.logs.v1 import logs_service_pb2
 
 from hawse import wire
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.component import Busy, Refused, Writes
+from hawse.component import Busy, NoLedger, Refused, Writes
 from hawse.diagnostics import HawseError
 from hawse.exporters.file import Config, File, Rotation, factory
 
 
 class Context:
     log = logging.LoggerAdapter(logging.getLogger("file"))
+    ledger = NoLedger()
 
 
 def logs(*bodies):

@@ -13,7 +13,7 @@ import zstandard
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.component import Busy, ComponentID, Connects, Reads, Refused
+from hawse.component import Busy, ComponentID, Connects, NoLedger, Reads, Refused
 from hawse.exporters.otlphttp import OtlpHttpConfig, factory, needs
 from hawse.net.http import Response
 from hawse.net.retry import RetryConfig
@@ -32,6 +32,7 @@ class FakeContext:
     def __init__(self):
         self.log = logging.LoggerAdapter(logging.getLogger("test.otlphttp"), {})
         self.meter = self
+        self.ledger = NoLedger()
         self.sums = defaultdict(float)
 
     def counter(self, name, description, unit="1"):

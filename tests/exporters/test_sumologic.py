@@ -9,7 +9,7 @@ import pytest
 from hawse import wire
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs import otlp
-from hawse.component import Busy, Connects, Refused
+from hawse.component import Busy, Connects, NoLedger, Refused
 from hawse.exporters.sumologic import Config, SumoLogic, factory
 from hawse.net.http import Response
 from hawse.net.retry import RetryConfig
@@ -38,6 +38,7 @@ class Meter:
 class Context:
     def __init__(self):
         self.meter = Meter()
+        self.ledger = NoLedger()
         self.log = logging.LoggerAdapter(logging.getLogger("sumologic"))
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hawse import wire
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.component import Busy
+from hawse.component import Busy, NoLedger
 from hawse.demo import objects
 from hawse.demo.apiserver import DemoApi
 from hawse.diagnostics import HawseError
@@ -50,6 +50,7 @@ class Meter:
 class Context:
     def __init__(self, watches):
         self.meter, self._watches = Meter(), watches
+        self.ledger = NoLedger()
         self.log = logging.getLogger("hawse.test")
 
     def shared(self, kind):
@@ -352,7 +353,9 @@ def test_telemetry_of_a_pod_not_yet_known_waits_for_it(tmp_path):
         sending = asyncio.create_task(it.send({"k8s.pod.uid": "ua"}, {"k8s.pod.uid": "late"}))
         await asyncio.sleep(0.1)
         assert (
-            not sending.done() and not it.sink.batches and it.context.meter.gauges["processor_k8sattributes_held_bytes"]() > 0
+            not sending.done()
+            and not it.sink.batches
+            and it.context.meter.gauges["processor_k8sattributes_held_bytes"]() > 0
         )
         api.put(objects.pod("shop", "late", uid="late", node="nl"))
         made = await sending

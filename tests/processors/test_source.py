@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.component import Busy, Refused
+from hawse.component import Busy, NoLedger, Refused
 from hawse.processors.source import Config, ContainerAnnotations, Source, factory
 from hawse.values import Regex
 
@@ -41,6 +41,7 @@ class Meter:
 class Context:
     def __init__(self):
         self.meter = Meter()
+        self.ledger = NoLedger()
         self.log = logging.getLogger("test")
 
 

@@ -16,7 +16,7 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs
 
 from hawse.batch import Signal
-from hawse.component import Busy
+from hawse.component import Busy, NoLedger
 from hawse.diagnostics import HawseError
 from hawse.receivers import filelog
 from hawse.receivers.filelog.operators import Operator
@@ -41,6 +41,7 @@ class Context:
     def __init__(self, storage):
         self.log = logging.LoggerAdapter(logging.getLogger("filelog"))
         self.meter = Meter()
+        self.ledger = NoLedger()
         self.tasks = []
         self._storage = storage
 
@@ -208,7 +209,9 @@ def test_records_have_time_and_attributes(tmp_path, writer):
     async def main():
         sink = Sink()
         async with Running(tmp_path, sink, include_file_name=True, include_file_path=True):
-            writer.file.write(b"2026-11-24T13:00:00.1234567Z stdout F one\n2026-11-24T18:30:00.000000001+05:30 stderr F two\n")
+            writer.file.write(
+                b"2026-11-24T13:00:00.1234567Z stdout F one\n2026-11-24T18:30:00.000000001+05:30 stderr F two\n"
+            )
             await until(lambda: sink.bodies() and sink.bodies(stream="stderr"))
         assert sink.records["pod", "stdout"] == [(1795525200_123456700, "one")]
         assert sink.records["pod", "stderr"] == [(1795525200_000000001, "two")]
@@ -502,7 +505,9 @@ def test_multiline_only_where_asked(tmp_path, writer):
     trace = ["2026-01-01 boom", "  at a", "  at b", "2026-01-01 fine"]
     operators = (
         Operator(type="container"),
-        Operator(type="recombine", is_first_entry='body matches "^\\\\d{4}-"', if_='attributes["k8s.pod.name"] == "pod"'),
+        Operator(
+            type="recombine", is_first_entry='body matches "^\\\\d{4}-"', if_='attributes["k8s.pod.name"] == "pod"'
+        ),
     )
 
     async def main():
@@ -556,11 +561,15 @@ def test_anything_goes(tmp_path, seed):
     async def main():
         writers = [Writer(tmp_path, f"p{n}", zone=chance.choice(["Z", "+02:00"])) for n in range(3)]
         sink = Sink()
-        order = {"max_batches": 1 if seed % 3 else 4}  # several on their way may overtake each other where one is refused
+        order = {
+            "max_batches": 1 if seed % 3 else 4
+        }  # several on their way may overtake each other where one is refused
         running = await Running(tmp_path, sink, **order).__aenter__()
         for _ in range(60):
             writer = chance.choice(writers)
-            action = chance.choice(["write"] * 6 + ["rename", "gz", "copy", "restart", "busy", "sleep", "sleep", "long"])
+            action = chance.choice(
+                ["write"] * 6 + ["rename", "gz", "copy", "restart", "busy", "sleep", "sleep", "long"]
+            )
             if action == "write":
                 writer.number(chance.choice([1, 3, 50, 700]))
             elif action == "long":
@@ -599,7 +608,9 @@ def test_anything_goes(tmp_path, seed):
             if kills:
                 assert set(bodies) == set(writer.written)
             else:
-                assert (bodies if seed % 3 else sorted(bodies)) == (writer.written if seed % 3 else sorted(writer.written))
+                assert (bodies if seed % 3 else sorted(bodies)) == (
+                    writer.written if seed % 3 else sorted(writer.written)
+                )
             writer.close()
 
     asyncio.run(main())

@@ -28,7 +28,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from hawse.batch import Signal
-from hawse.component import Busy, ComponentID, Listens, Reads, Refused
+from hawse.component import Busy, ComponentID, Listens, NoLedger, Reads, Refused
 from hawse.diagnostics import HawseError
 from hawse.net.client import HttpClient
 from hawse.net.server import HttpServers
@@ -61,6 +61,7 @@ class FakeContext:
     def __init__(self):
         self.log = logging.LoggerAdapter(logging.getLogger("test.otlp"), {})
         self.meter = Counts()
+        self.ledger = NoLedger()
         self._servers = HttpServers()
 
     def shared(self, kind):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from hawse.component import Component, Kind, Meter
+from hawse.component import Component, Kind, Ledger, Meter, NoLedger
 from hawse.config.configuration import SECTIONS
 from hawse.config.settings import Prometheus
 from hawse.diagnostics import Finding, HawseError, Severity, Where
@@ -38,6 +38,7 @@ class ServiceContext:
         self.id: ComponentID = node.id
         self.log: logging.LoggerAdapter[logging.Logger] = ComponentLog(node.kind, node.id)
         self.meter: Meter = meter
+        self.ledger: Ledger = NoLedger()
         self._node = node
         self._running = running
 
