@@ -2,11 +2,8 @@
 
 import pytest
 
-from hawse.demo.accounts import FILTERED, Tiers, account, totals
+from hawse.demo.accounts import ACCEPTED, FILTERED, IN_FLIGHT, REFUSED, Tiers, account, totals
 from hawse.demo.workload import PodTally, Tally
-
-ACCEPTED = "otelcol_receiver_accepted_log_records_total"
-SENT = "otelcol_exporter_sent_log_records_total"
 
 TALLY = Tally(
     [
@@ -17,8 +14,8 @@ TALLY = Tally(
 )
 
 
-def _tiers(read=157, sent=157, filtered=7):
-    return Tiers({ACCEPTED: read, SENT: sent}, {ACCEPTED: sent, FILTERED: filtered})
+def _tiers(safe=157, waiting=0, filtered=7, refused=0):
+    return Tiers({ACCEPTED: safe, IN_FLIGHT: waiting, REFUSED: refused}, {ACCEPTED: safe, FILTERED: filtered})
 
 
 def test_totals_sum_series():
@@ -33,7 +30,7 @@ def test_all_there():
 
 
 def test_what_is_on_its_way_is_no_loss_until_the_end():
-    now = account(TALLY, _tiers(read=150, sent=120), 110, {"u1": 80, "u2": 30}, final=False)
+    now = account(TALLY, _tiers(safe=120, waiting=30), 110, {"u1": 80, "u2": 30}, final=False)
     assert (now.in_flight, now.lost) == (150 - 7 - 110, 0)
 
 
@@ -41,8 +38,8 @@ def test_what_is_on_its_way_is_no_loss_until_the_end():
     ("tiers", "by_uid", "delivered"),
     [
         (_tiers(), {"u1": 90, "u2": 50}, 140),  # read, and gone
-        (_tiers(read=147, sent=147), {"u1": 90, "u2": 50}, 140),  # never read
-        (_tiers(read=177, sent=177), {"u1": 100, "u2": 50}, 160),  # of this machine's own: 20 read, 10 arrived
+        (_tiers(safe=147), {"u1": 90, "u2": 50}, 140),  # never read
+        (_tiers(safe=177), {"u1": 100, "u2": 50}, 160),  # of this machine's own: 20 read, 10 arrived
         (_tiers(), {"u1": 90, "u2": 60}, 150),  # ten too few of one, ten too many of another
     ],
 )
@@ -51,7 +48,7 @@ def test_what_is_missing_at_the_end_is_lost(tiers, by_uid, delivered):
 
 
 def test_what_the_collector_still_holds_at_the_end_is_in_flight():
-    final = account(TALLY, _tiers(sent=147), 140, {"u1": 90, "u2": 50}, final=True)
+    final = account(TALLY, _tiers(safe=147, waiting=10), 140, {"u1": 90, "u2": 50}, final=True)
     assert (final.in_flight, final.lost) == (10, 0)
 
 
@@ -61,5 +58,10 @@ def test_duplicates_are_counted_and_hide_no_loss():
 
 
 def test_the_last_reading_of_the_collector_is_made_good_by_enrichment():
-    tiers = Tiers({ACCEPTED: 150, SENT: 150}, {ACCEPTED: 157, FILTERED: 7})
+    tiers = Tiers({ACCEPTED: 150}, {ACCEPTED: 157, FILTERED: 7})
     assert account(TALLY, tiers, 150, {"u1": 100, "u2": 50}, final=True).read == 157
+
+
+def test_what_was_refused_is_told_apart_from_what_was_lost():
+    final = account(TALLY, _tiers(safe=147, refused=10), 140, {"u1": 90, "u2": 50}, final=True)
+    assert (final.read, final.refused, final.lost) == (157, 10, 0)

@@ -31,18 +31,19 @@ class Tiers(msgspec.Struct):
     @property
     def read(self) -> int:
         """Records that the collector took from files. Enrichment has seen the last of them when it is gone."""
-        taken = self.collector.get("otelcol_receiver_accepted_log_records_total", 0)
-        return int(max(taken, self.enrichment.get("otelcol_receiver_accepted_log_records_total", 0)))
+        return max(
+            self.waiting + self.refused + int(self.collector.get(ACCEPTED, 0)), int(self.enrichment.get(ACCEPTED, 0))
+        )
 
     @property
     def waiting(self) -> int:
         """Records that the collector holds without an answer."""
-        return max(0, int(self.collector.get("otelcol_receiver_accepted_log_records_total", 0) - self.acknowledged))
+        return int(self.collector.get(IN_FLIGHT, 0))
 
     @property
-    def acknowledged(self) -> int:
-        """Records of which the collector has heard that they are safe."""
-        return int(self.collector.get("otelcol_exporter_sent_log_records_total", 0))
+    def refused(self) -> int:
+        """Records that the next tier will never take, as it said to the collector."""
+        return int(self.collector.get(REFUSED, 0))
 
     @property
     def filtered(self) -> int:
@@ -55,16 +56,20 @@ class Tiers(msgspec.Struct):
         return int(self.enrichment.get(UNENRICHED, 0))
 
 
+ACCEPTED = "otelcol_receiver_accepted_log_records_total"  # safe with the next tier, or filtered there
+IN_FLIGHT = "otelcol_receiver_in_flight_log_records"
+REFUSED = "otelcol_receiver_refused_log_records_total"
 FILTERED = "otelcol_processor_filtered_log_records_total"
 UNENRICHED = "otelcol_processor_k8sattributes_unenriched_items_total"
 
 
 class Account(msgspec.Struct):
-    """Log records from the start until now. `read` = `filtered` + `delivered` + `in_flight` + `lost` − `duplicates`."""
+    """Log records from the start until now: what was `read` is filtered, refused, delivered, in flight or lost."""
 
     written: int = 0  # by the demo's workload
     read: int = 0  # by the collector: the workload's and this machine's own
     filtered: int = 0
+    refused: int = 0
     delivered: int = 0  # the backend has them
     in_flight: int = 0
     lost: int = 0
@@ -82,12 +87,15 @@ def account(tally: Tally, tiers: Tiers, delivered: int, by_uid: Mapping[str, int
     missing = sum(max(0, pod.records - by_uid.get(pod.uid, 0)) for pod in wanted)
     twice = sum(max(0, by_uid.get(pod.uid, 0) - pod.records) for pod in wanted)
     written = sum(pod.records for pod in tally.pods)
-    unanswered = max(0, tiers.read - tiers.filtered - (delivered - twice))
+    gone = tiers.filtered + tiers.refused
+    missing = max(0, missing - tiers.refused)
+    unanswered = max(0, tiers.read - gone - (delivered - twice))
     in_flight = min(tiers.waiting, max(missing, unanswered)) if final else unanswered
     return Account(
         written=written,
         read=tiers.read,
         filtered=tiers.filtered,
+        refused=tiers.refused,
         delivered=delivered,
         in_flight=in_flight,
         lost=max(0, max(missing, unanswered) - in_flight) if final else 0,

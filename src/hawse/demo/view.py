@@ -67,7 +67,8 @@ class View:
 def progress(now: Account) -> str:
     """The account in one line."""
     parts = [f"read {now.read:,}", f"filtered {now.filtered:,}", f"delivered {now.delivered:,}"]
-    return "  ".join([*parts, f"in flight {now.in_flight:,}"])
+    refused = [f"refused {now.refused:,}"] if now.refused else []
+    return "  ".join([*parts, *refused, f"in flight {now.in_flight:,}"])
 
 
 def started(session: Session) -> Iterable[str]:
@@ -90,6 +91,8 @@ def summary(final: Account, seconds: float) -> Iterable[str]:
         ("lost", final.lost),
     ):
         yield f"  {name:10} {value:>12,}"
+    if final.refused:
+        yield f"  {'refused':10} {final.refused:>12,}"
     if final.duplicates:
         yield f"  {'duplicates':10} {final.duplicates:>12,}"
     if final.unenriched:
