@@ -66,7 +66,7 @@ class DemoApi:
         self._limit = history
         self._changed = asyncio.Event()
         self._cut = 0
-        self._watches: set[asyncio.Event] = set()
+        self._up = False
         self._servers: HttpServers | None = None
 
     # --- objects ------------------------------------------------------------------------------------------------
@@ -120,6 +120,7 @@ class DemoApi:
     async def start(self, host: str = "127.0.0.1", port: int = 0, tls: TLSServer | None = None) -> int:
         """Listen, and return the port. After a `stop()`, port 0 takes the same port again."""
         self._tls = tls
+        self._up = True
         self._servers = HttpServers()
         address = f"[{host}]" if ":" in host else host
         settings = ServerConfig(endpoint=f"{address}:{port or self.port}", tls=tls)
@@ -131,6 +132,7 @@ class DemoApi:
     async def stop(self) -> None:
         """Break watches off and close. Objects stay, so that `start()` brings the same cluster back."""
         servers, self._servers = self._servers, None
+        self._up = False  # a watch that begins from now on, on a connection that is there, must end as well
         self.cut_watches()
         if servers is not None:
             await servers.close()
@@ -249,6 +251,8 @@ class DemoApi:
             version = -1
         told = self._clock()
         while True:
+            if not self._up:
+                raise ConnectionAbortedError
             if version < self._oldest and version < self._version:
                 yield event(
                     "ERROR", json.loads(ApiStatus(410, f"too old resource version: {version} ({self._oldest})").body())
