@@ -18,6 +18,7 @@ from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs
 from hawse.batch import Signal
 from hawse.component import Busy, NoLedger
 from hawse.diagnostics import HawseError
+from hawse.net.budget import Budget
 from hawse.receivers import filelog
 from hawse.receivers.filelog.operators import Operator
 from hawse.state.storage import Storage
@@ -43,10 +44,14 @@ class Context:
         self.meter = Meter()
         self.ledger = NoLedger()
         self.tasks = []
+        self._shared = {}
         self._storage = storage
 
     def spawn(self, coroutine, name):
         self.tasks.append(asyncio.create_task(coroutine, name=name))
+
+    def shared(self, kind):
+        return self._shared.setdefault(kind, kind())
 
     def extension(self, id, kind):
         assert isinstance(self._storage, kind)
@@ -389,7 +394,7 @@ def test_a_partial_line_goes_on_in_the_next_file_and_the_next_process(tmp_path, 
             await until(lambda: sink.bodies(stream="stderr") == ["err"])
             writer.rename()
             writer.file.write(writer.line("two ", tag="P"))
-            await until(lambda: running.receiver._logs[str(writer.path)].log.position > 100)
+            await until(lambda: running.receiver._logs._followed[str(writer.path)].log.position > 100)
             await asyncio.sleep(0.1)
         assert sink.bodies() == []
         async with Running(tmp_path, sink, **kept):
@@ -427,7 +432,7 @@ def test_bounded_handles(tmp_path):
                 for writer in writers:
                     writer.number(3)
                 await until(complete(sink, *writers), why=lambda: Counter(len(v) for v in sink.records.values()))
-                await until(lambda: running.receiver._open_files() <= 8, why=lambda: running.receiver._open_files())
+                await until(lambda: running.receiver._logs._open_files() <= 8, why=lambda: running.receiver._logs._open_files())
                 for writer in writers[::3]:
                     writer.rename()
         for writer in writers:
@@ -465,6 +470,47 @@ def test_busy_is_tried_again_and_nothing_counts_before(tmp_path, writer):
             assert msgspec.json.decode(row)["position"] == 0
             await until(complete(sink, writer))
         assert sink.bodies() == writer.written
+
+    asyncio.run(main())
+
+
+def test_reading_stops_where_memory_ends(tmp_path, writer):
+    async def main():
+        sink = Sink()
+        sink.hold = asyncio.Event()
+        writer.number(200_000)
+        async with Running(tmp_path, sink, max_batches=64) as running:
+            budget = running.context.shared(Budget)
+            budget.limit = 3 << 20
+            await until(lambda: budget.used > 2 << 20)
+            await asyncio.sleep(0.3)
+            assert budget.used <= budget.limit
+            sink.hold.set()
+            await until(complete(sink, writer), 30)
+        assert budget.used == 0
+        assert sink.bodies() == writer.written
+
+    asyncio.run(main())
+
+
+def test_a_damaged_gzip_is_given_up_and_told(tmp_path, writer, caplog):
+    async def main():
+        sink = Sink()
+        writer.number(2000)
+        async with Running(tmp_path, sink):
+            await until(complete(sink, writer))
+        lost = [f"lost {n} {random.Random(n).random()}" for n in range(3000)]
+        writer.file.write(b"".join(writer.line(body) for body in lost))
+        old = writer.rename(compress=True)
+        old = old.with_name(old.name + ".gz")
+        old.write_bytes(old.read_bytes()[:-200])
+        os.utime(old, (time.time() - 60, time.time() - 60))
+        os.utime(writer.path)
+        writer.write("after")
+        async with Running(tmp_path, sink) as running:
+            await until(lambda: "after" in sink.bodies())
+            assert running.context.meter.gauges["hawse_filelog_lost_files"]() == 1
+        assert "damaged" in caplog.text
 
     asyncio.run(main())
 

@@ -12,6 +12,7 @@ import msgspec
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs.container_log import UNKNOWN
 from hawse.component import Busy, Consumer, Context, Refused
+from hawse.net.budget import Budget
 from hawse.net.retry import RetryConfig
 from hawse.receivers.filelog import position
 from hawse.receivers.filelog.log import CHUNK, Log
@@ -28,14 +29,15 @@ class _Passage(msgspec.Struct):
 class Tailed:
     """A log with what the receiver keeps beside it."""
 
-    __slots__ = ("_acknowledged", "attributes", "in_flight", "log", "queued", "resources")
+    __slots__ = ("_acknowledged", "attributes", "failed", "in_flight", "log", "queued", "resources")
 
     def __init__(self, log: Log, attributes: dict[str, str]) -> None:
         self.log = log
         self.attributes = attributes
         self.resources: dict[str, Resource] = {}
         self.in_flight: deque[_Passage] = deque()
-        self.queued = False
+        self.queued = False  # it waits for its turn
+        self.failed = 0.0  # when it could not be read (time.time())
         self._acknowledged: position.Position | None = None
 
     def resource(self, stream: str) -> Resource:
@@ -65,6 +67,7 @@ class Deliveries:
     ) -> None:
         self._output = output
         self._log = context.log
+        self._budget = context.shared(Budget)
         self._keys = keys
         self._retry = retry
         self._slots = asyncio.Semaphore(most)
@@ -79,18 +82,26 @@ class Deliveries:
             return bytearray(size)
         return self._buffers.pop() if self._buffers and len(self._buffers[-1]) >= size else bytearray(size)
 
-    async def send(self, groups: list[Group], read: Iterable[Tailed]) -> None:
-        """Send a batch of what was read, as soon as there are not too many; note where its logs then stand."""
+    async def send(self, groups: list[Group], read: Iterable[Tailed], charged: int = 0) -> None:
+        """Send a batch of what was read, as soon as there are not too many; note where its logs then stand.
+
+        `charged` was charged to the budget for it, and is given back when it is off our hands.
+        """
         passages = []
         for tailed in dict.fromkeys(read):
             passage = _Passage(tailed.log.saved())
             tailed.in_flight.append(passage)
             passages.append((tailed, passage))
         if not groups:
+            self._budget.release(charged)
             self._acknowledge(passages)
             return
-        await self._slots.acquire()
-        task = asyncio.create_task(self._deliver(Batch(Signal.LOGS, groups), passages))
+        try:
+            await self._slots.acquire()
+        except asyncio.CancelledError:
+            self._budget.release(charged)
+            raise
+        task = asyncio.create_task(self._deliver(Batch(Signal.LOGS, groups), passages, charged))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         await asyncio.sleep(0)
@@ -100,9 +111,12 @@ class Deliveries:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a batch could not be delivered, its lines are read again after a restart: %r", error)
 
-    async def finish(self) -> None:
-        """Wait for what is on its way. What is waiting to be tried again is given up: it is read again."""
+    def stop(self) -> None:
+        """Give up what waits to be tried again: it is read again after the next start."""
         self._stopping.set()
+
+    async def finish(self) -> None:
+        """Wait for what is on its way."""
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -111,13 +125,14 @@ class Deliveries:
         for task in self._tasks:
             task.cancel()
 
-    async def _deliver(self, batch: Batch, passages: list[tuple[Tailed, _Passage]]) -> None:
+    async def _deliver(self, batch: Batch, passages: list[tuple[Tailed, _Passage]], charged: int) -> None:
         try:
             if await self._consumed(batch):
                 self._give_back(batch)
                 self._acknowledge(passages)
         finally:
             self._slots.release()
+            self._budget.release(charged)
 
     async def _consumed(self, batch: Batch) -> bool:
         """Whether the batch is off our hands; False if it is still not when we stop."""

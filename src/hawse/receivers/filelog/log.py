@@ -304,7 +304,11 @@ class Log:
         offset = self._offset
         want = self._want if self._content.compressed else min(self._want, max(self._size - offset, 0))
         buffer = take(want + 2 + SLACK)
-        count = self._content.read_into(memoryview(buffer)[1 : 1 + want], offset) if want else 0
+        try:
+            count = self._content.read_into(memoryview(buffer)[1 : 1 + want], offset) if want else 0
+        except OSError:
+            self._damaged(now)
+            raise
         if count and not self._verify(offset):
             self._truncated(offset)
             return {}
@@ -319,6 +323,14 @@ class Log:
         if count == want == self._want:
             return self._long_line(buffer, count, observed)
         return self._at_end(buffer, count, now, flush_after)
+
+    def _damaged(self, now: float) -> None:
+        """A gzip that nobody writes any more never gets better: give up what is behind the damage."""
+        assert self._content is not None
+        if self._content.compressed and abs(now - self._content.status().st_mtime) > _LINGER:
+            self._trouble.lost_files += 1
+            self._log.error("%s: damaged; what stands behind byte %d of it is lost", self._content.path, self._offset)
+            self._finish(now)
 
     def _verify(self, offset: int) -> bool:
         """The file still begins as it did; remember more of it if it has grown."""
@@ -439,6 +451,11 @@ class Log:
     def _needed_before_last(self) -> list[Segment]:
         last = self._segments[-1]
         return [segment for segment in self._needed() if segment is not last]
+
+    @property
+    def cost(self) -> int:
+        """Bytes that the next turn will take at most."""
+        return self._want if self._content and self._content.compressed else min(self._want, self.backlog)
 
     @property
     def backlog(self) -> int:
