@@ -23,8 +23,8 @@ from hawse.receivers.filelog import paths
 from hawse.receivers.filelog.config import Config, needs
 from hawse.receivers.filelog.delivery import Deliveries, Tailed
 from hawse.receivers.filelog.inotify import Inotify
-from hawse.receivers.filelog.log import CHUNK
 from hawse.receivers.filelog.logs import Logs
+from hawse.receivers.filelog.sequence import CHUNK
 from hawse.state.storage import KeySpace, Storage
 from hawse.values import Duration
 

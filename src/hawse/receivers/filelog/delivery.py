@@ -15,7 +15,8 @@ from hawse.component import Busy, Consumer, Context, Refused
 from hawse.net.budget import Budget
 from hawse.net.retry import RetryConfig
 from hawse.receivers.filelog import position
-from hawse.receivers.filelog.log import CHUNK, Log
+from hawse.receivers.filelog.log import Log
+from hawse.receivers.filelog.sequence import CHUNK
 from hawse.state.storage import KeySpace
 
 

@@ -12,8 +12,9 @@ from hawse.component import Context
 from hawse.receivers.filelog import paths, position
 from hawse.receivers.filelog.config import Config
 from hawse.receivers.filelog.delivery import Tailed
-from hawse.receivers.filelog.log import Log, Trouble
+from hawse.receivers.filelog.log import Log
 from hawse.receivers.filelog.operators import multiline_for
+from hawse.receivers.filelog.sequence import Trouble
 from hawse.state.storage import KeySpace
 
 _GONE_FOR = 12.0  # seconds after which a log whose path is gone is let go: longer than late writes are waited for
