@@ -1,4 +1,7 @@
-"""What the user writes for `filelog`, and what that may touch."""
+"""Tails container logs, and other files of lines, through rotation, truncation and deletion.
+
+What the user writes, and what that may touch.
+"""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal
