@@ -51,6 +51,24 @@ class Refused(Exception):
         self.reason = reason
 
 
+class TooLarge(Refused):
+    """Never in this size: parts of it may be taken (HTTP's 413)."""
+
+
+class Request(msgspec.Struct, array_like=True):
+    """What an exporter sends at once, as it goes over the wire: what a durable queue keeps, and what is tried again.
+
+    `meta` is the exporter's own, and must tell all that sending needs beside the configuration, which may be another
+    one when the request comes back from disk. Requests of the same `lane` are sent in order, lanes side by side.
+    """
+
+    signal: Signal
+    items: int
+    body: bytes
+    meta: dict[str, str] = {}
+    lane: int = 0
+
+
 # --- What a component may touch -----------------------------------------------------------------------------------
 
 
@@ -266,6 +284,35 @@ class Exporter(Component):
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
         raise NotImplementedError
+
+
+class RequestExporter(Exporter):
+    """An exporter that sends requests, which are made once however often they are tried, and kept as they are sent.
+
+    The pipeline queues them, tries them again, splits what is too large and finds what is at fault in what is refused
+    (`sending_queue`, `retry_on_failure`); the exporter only knows one attempt.
+    """
+
+    def prepare(self, batch: Batch) -> list[Request]:
+        """The requests that a batch makes, owning their bytes. Raises Refused where it can't be encoded."""
+        raise NotImplementedError
+
+    async def send(self, request: Request) -> None:
+        """One attempt. Raises Busy, TooLarge or Refused."""
+        raise NotImplementedError
+
+    def split(self, request: Request, *, by_group: bool) -> list[Request]:
+        """Two or more requests that together are this one; [] if it can't be split (`by_group`: between groups)."""
+        raise NotImplementedError
+
+    def restore(self, request: Request) -> Batch:
+        """What is inside a request. Raises WireError where it is not what `prepare` makes."""
+        raise NotImplementedError
+
+    async def consume(self, batch: Batch) -> None:
+        """See Consumer. One attempt; the pipeline uses the methods above."""
+        for request in self.prepare(batch):
+            await self.send(request)
 
 
 class Connector(Component):
