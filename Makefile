@@ -7,11 +7,13 @@ BIN := $(VENV)/bin
 # What a target prints on standard output is its result alone (`-o json` is piped into other programs), so set-up
 # speaks on standard error.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+RUNS ?= 1000000
+ENGINE ?= auto
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test check format bench-logs clean
+.PHONY: help up hawse test check format bench-logs fuzz clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -37,6 +39,10 @@ format: $(DEV) ## Format the code, and mend what the linter can
 
 bench-logs: $(RUN) ## What a gigabyte of logs costs, one JSON line a role (BENCH_DATA, BENCH_URL replace its own ends)
 	@exec $(BIN)/python -m bench.logs $(ARGS)
+
+fuzz: $(DEV) ## Feed every decoder with odd inputs (RUNS=1000000 each; TARGETS="otlp_logs …" for some; ENGINE=mutator)
+	@$(PIP) install --group fuzz >&2 || echo "atheris cannot be installed here: our own mutator is used" >&2
+	@exec $(BIN)/python -m fuzz --runs $(RUNS) --engine $(ENGINE) $(TARGETS)
 
 clean: ## Remove the environment and the caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

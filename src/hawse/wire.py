@@ -196,14 +196,14 @@ def decode_attributes(
 
 def without_attributes(data: Buffer, keys: Iterable[str], number: int = 1) -> bytes:
     """A message without the KeyValues of these keys in repeated field `number`; all else stays as it was."""
-    gone = {key.encode() for key in keys}
+    gone = set(keys)
     kept = []
     for found, kind, tag_at, at, behind in walk(data):
         if found == number and kind == LENGTH:
-            key = b""
+            key = ""
             for inner, inner_kind, _, a, b in walk(data, at, behind):
                 if inner == 1 and inner_kind == LENGTH:
-                    key = bytes(data[a:b])
+                    key = _text(data, a, b)  # as `decode_attributes` reads it, where it is no UTF-8, too
             if key in gone:
                 continue
         kept.append(data[tag_at:behind])

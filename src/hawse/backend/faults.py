@@ -165,7 +165,7 @@ def read(body: bytes) -> Settings:
     """Rules as the API has them: `{"seed": 1, "faults": [{"status": 503, "rate": 0.1}]}`. Raises ValueError."""
     try:
         return msgspec.json.decode(body, type=Settings)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(str(error)) from None
 
 

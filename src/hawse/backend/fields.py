@@ -70,7 +70,7 @@ def _of_body(key: str, body: bytes) -> str | None:
         return None  # without parsing it
     try:
         found = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if key in found:
         return text(found[key])

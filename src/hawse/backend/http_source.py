@@ -67,9 +67,10 @@ def _time(line: bytes, now: int) -> int:
         return now
     try:
         stamp = _timed.decode(line).timestamp
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return now
-    return now if stamp is None or not 0 <= stamp < 1e19 else _nanoseconds(stamp)
+    nanoseconds = _nanoseconds(stamp) if stamp is not None and 0 <= stamp < 1e19 else now
+    return nanoseconds if nanoseconds < 1 << 63 else now  # what the store's columns hold
 
 
 def _nanoseconds(stamp: float) -> int:

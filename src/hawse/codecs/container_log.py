@@ -263,10 +263,10 @@ class Parser:
     def _docker_line(self, line: bytes, span: Span) -> bool:
         try:
             parsed = _decode_docker(line)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             try:  # Docker replaces invalid UTF-8 itself; others may not
                 parsed = _decode_docker(line.decode("utf-8", "replace"))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 return False
             self.odd.invalid_utf8 += 1
         match = _TIME.fullmatch(parsed.time.encode())

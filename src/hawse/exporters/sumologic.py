@@ -211,7 +211,7 @@ def _told(response: ClientResponse) -> str:
         return ""
     try:
         answer = msgspec.json.decode(body, type=_Answer)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return body[:200].decode("utf-8", "replace").strip()
     parts = [answer.code, answer.message, *(f"{error.code} {error.message}".strip() for error in answer.errors)]
     return ", ".join(part for part in (*parts, f"id {answer.id}" if answer.id else "") if part)

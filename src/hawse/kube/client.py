@@ -20,6 +20,8 @@ T = TypeVar("T", PodObject, PartialObject)
 TIMEOUT = 60.0  # seconds for one page, and for a watch to begin
 _WATCH = (240, 300)  # seconds after which a watch is to end, drawn from this range so that not all end together
 _SLACK = 15.0  # seconds after which a watch that should have ended is broken off
+# All that msgspec raises for what is no JSON: text that is no UTF-8 and deep nesting have errors of their own.
+_NO_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PAGE_LIMIT = 256 << 20  # bytes of one page
 _PARTIAL = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1,application/json"
 
@@ -82,7 +84,7 @@ class KubeClient:
                 raise explain(status, body, headers, "list", call, self._access.origin)
             try:
                 page = decoder.decode(body)
-            except msgspec.DecodeError as error:
+            except _NO_JSON as error:
                 raise _nonsense("list", call, error) from None
             del body
             token = page.metadata.continue_ or ""
@@ -147,7 +149,7 @@ class _Events(Generic[T]):
                 mark = msgspec.json.decode(event.object, type=Bookmark)
                 return event.type, None, mark.metadata.resourceVersion
             found = self._object.decode(event.object)
-        except msgspec.DecodeError as error:
+        except _NO_JSON as error:
             raise _nonsense("watch", self._call, error) from None
         return event.type, found, found.metadata.resourceVersion
 
@@ -157,7 +159,7 @@ class _Events(Generic[T]):
         return kind(message, status=status.code)
 
 
-def _nonsense(verb: str, call: Call, error: msgspec.DecodeError) -> ApiError:
+def _nonsense(verb: str, call: Call, error: Exception) -> ApiError:
     fix = "is something else than the API server answering there?"
     return ApiError(f"cannot {verb} {call}: the answer is not what the API server sends: {error}", fix)
 

@@ -170,7 +170,7 @@ class ExecPlugin:
     def _parse(self, out: bytes) -> ExecStatus:
         try:
             made = msgspec.json.decode(out, type=ExecCredential)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._error(f"printed no ExecCredential: {error}", "run it by hand to see its output") from None
         if made.api_version != self._exec.api_version:
             message = f"answered in {made.api_version!r}, not {self._exec.api_version!r}"

@@ -164,4 +164,4 @@ def _count(value: AttributeValue) -> int | None:
     """A restart count, which filelog gives as text and others as a number."""
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and value.isdigit() else None
+    return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 20 else None

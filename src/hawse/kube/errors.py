@@ -54,7 +54,7 @@ def explain(status: int, body: bytes, headers: Mapping[str, str], verb: str, cal
     """An error for an answer that is no success. `origin` says where our identity was configured."""
     try:
         said = msgspec.json.decode(body, type=Status)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = Status(status, None, body[:200].decode("utf-8", "replace").strip())
     text = (said.message or said.reason or "").strip()
     what = f"cannot {verb} {call}: the API server answered {status}" + (f" ({text})" if text else "")
@@ -76,7 +76,7 @@ def explain(status: int, body: bytes, headers: Mapping[str, str], verb: str, cal
 
 def _retry_after(headers: Mapping[str, str], said: Status) -> float | None:
     header = headers.get("retry-after", "")
-    if header.isdigit():
+    if header.isascii() and header.isdigit():  # "²" is a digit, too
         return float(header)
     seconds = said.details.retryAfterSeconds if said.details else None
     return float(seconds) if seconds is not None else None

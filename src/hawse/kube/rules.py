@@ -116,7 +116,7 @@ def _namer(rule: FieldRule, what: str) -> Callable[[str], str]:
 
         def group(reference: re.Match[str]) -> str:
             wanted = reference[1] or reference[2]
-            return (match[int(wanted) if wanted.isdigit() else wanted] or "") if wanted else "$"
+            return (match[int(wanted) if wanted.isdecimal() else wanted] or "") if wanted else "$"
 
         return intern(_REFERENCE.sub(group, rule.tag_name))
 

@@ -38,7 +38,7 @@ class FieldExtract(Section, frozen=True):
             return
         groups = re.compile(self.key_regex)
         for reference in self.rule.references():
-            known = reference in groups.groupindex or (reference.isdigit() and int(reference) <= groups.groups)
+            known = reference in groups.groupindex or (reference.isdecimal() and int(reference) <= groups.groups)
             if not known:
                 fix = f"write ${{1}} before a letter, digit or _; key_regex has {groups.groups} group(s)"
                 yield Problem("tag_name", f"${reference} refers to no group of key_regex", fix)

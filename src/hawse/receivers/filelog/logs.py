@@ -50,7 +50,7 @@ class Logs:
         for path, row in keys.items():
             try:
                 self._saved[path] = position.decode(row)
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 self._log.error("%s: its kept position is damaged (%s): reading it anew", path, error)
 
     def __iter__(self) -> Iterator[Tailed]:

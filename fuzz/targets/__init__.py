@@ -1,0 +1,46 @@
+"""What is fuzzed: by name, the module here that has it."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+MODULES = {
+    "otlp_logs": "otlp",
+    "otlp_metrics": "otlp",
+    "otlp_traces": "otlp",
+    "otlp_json_logs": "otlp",
+    "otlp_json_metrics": "otlp",
+    "otlp_json_traces": "otlp",
+    "otlp_records": "otlp",
+    "otlp_answer": "otlp",
+    "container_log": "container_log",
+    "compression": "compression",
+    "http_server": "http_server",
+    "http_client": "http_client",
+    "http_source": "http_source",
+    "kube_watch": "kube",
+    "kube_list": "kube",
+    "kubeconfig": "kube",
+    "configuration": "configuration",
+}
+
+
+class Target:
+    """`run` takes any bytes, and raises only where something is wrong with the program."""
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[bytes], None],
+        seeds: Callable[[], Iterable[bytes]],
+        tokens: Sequence[bytes] = (),
+        longest: int = 4096,
+    ) -> None:
+        self.name = name
+        self.run = run
+        self.seeds = seeds
+        self.tokens = tokens
+        self.longest = longest
+
+
+def table(*targets: Target) -> dict[str, Target]:
+    """By name."""
+    return {target.name: target for target in targets}
