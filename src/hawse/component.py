@@ -44,11 +44,16 @@ class Busy(Exception):
 
 
 class Refused(Exception):
-    """Never. The batch is lost if the caller has no better idea; it is counted and `reason` logged (sampled)."""
+    """Never. The batch is lost if the caller has no better idea; it is counted and `reason` logged (sampled).
 
-    def __init__(self, reason: str) -> None:
+    `code` is what it is counted under: short, and one of few (`http_400`).
+    """
+
+    def __init__(self, reason: str, code: str = "refused") -> None:
         super().__init__(reason)
         self.reason = reason
+        self.code = code
+        self.counted = False  # whether the ledger has it; for the pipeline
 
 
 class TooLarge(Refused):

@@ -44,7 +44,9 @@ class FanOut:
     def _settle(self, refused: list[Refused], batch: Batch) -> None:
         reasons = "; ".join(dict.fromkeys(answer.reason for answer in refused))
         if len(refused) == len(self._branches):
-            raise Refused(reasons)
+            answer = Refused(reasons, refused[0].code)
+            answer.counted = all(one.counted for one in refused)
+            raise answer
         if refused:
             words = batch.signal.items.replace("_", " ")
             self._log.warning("%s refused by one branch and taken by another: %s", words, reasons)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
-from hawse.component import Component, Kind, Ledger, Meter, NoLedger
+from hawse.component import Component, Kind, Ledger, Meter
 from hawse.config.configuration import SECTIONS
 from hawse.config.settings import Prometheus
 from hawse.diagnostics import Finding, HawseError, Severity, Where
@@ -18,9 +18,11 @@ from hawse.net.http import Handler, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig
 from hawse.pipeline.graph import Graph, Node
+from hawse.pipeline.ledger.store import Kept
 from hawse.pipeline.logs import ComponentLog
 from hawse.pipeline.telemetry import CONTENT_TYPE, ComponentMeter, Telemetry
 from hawse.pipeline.wiring import Wiring
+from hawse.state.storage import Storage
 from hawse.values import ComponentID, ExtensionID
 
 T = TypeVar("T")
@@ -38,7 +40,7 @@ class ServiceContext:
         self.id: ComponentID = node.id
         self.log: logging.LoggerAdapter[logging.Logger] = ComponentLog(node.kind, node.id)
         self.meter: Meter = meter
-        self.ledger: Ledger = NoLedger()
+        self.ledger: Ledger = running.own_ledger(node)
         self._node = node
         self._running = running
 
@@ -76,7 +78,8 @@ class Running:
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._timeouts: set[asyncio.Timeout] = set()
         self._deadline = float("inf")
-        self._wiring = Wiring(graph, self.meter)
+        self._wiring = Wiring(graph, self.meter, telemetry.ledger)
+        self._kept: list[Kept] = []  # where the ledger is written
 
     # --- what contexts lend
 
@@ -85,6 +88,10 @@ class Running:
         made = self.telemetry.meter(node.kind, node.id)
         self._meters.append(made)
         return made
+
+    def own_ledger(self, node: Node) -> Ledger:
+        """What a component says to the ledger."""
+        return self._wiring.own(node)
 
     def spawn(self, node: Node, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a task of a component; see `component.Context.spawn`."""
@@ -131,6 +138,8 @@ class Running:
                 component = self._wiring.make(node, ServiceContext(node, self, self.meter(node)))
                 self.components[node.key] = component
                 await component.start()
+                if isinstance(component, Storage):
+                    self._keep_ledger(component)
             except HawseError as problem:
                 raise HawseError(_attributed(problem.findings, node.path)) from problem
             except Exception as problem:
@@ -140,6 +149,11 @@ class Running:
             await self._serve_metrics()
         except HawseError as problem:
             raise HawseError(_attributed(problem.findings, _METRICS)) from problem
+
+    def _keep_ledger(self, storage: Storage) -> None:
+        kept = Kept(self.telemetry.ledger, storage)
+        kept.open()
+        self._kept.append(kept)
 
     async def _serve_metrics(self) -> None:
         # After the receivers: on a port that they share, the limits of connections are those of the receiver.
@@ -187,6 +201,9 @@ class Running:
             timeout.reschedule(self._deadline)
 
     async def _stop(self, node: Node) -> bool:
+        if node.kind is Kind.EXTENSION:  # they stop last, and storage with them: nothing moves any more
+            while self._kept:
+                self._kept.pop().close()
         drained = await self._in_time(self.components[node.key].stop(), f"stopping {node.path}")
         tasks = self._tasks.get(node.key, set()).copy()
         for task in tasks:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from hawse import __version__
 from hawse.component import Counter, Kind
+from hawse.pipeline.ledger import Ledger
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes"}
@@ -64,6 +65,7 @@ class Telemetry:
     """The metrics of one process."""
 
     def __init__(self) -> None:
+        self.ledger = Ledger()
         self._families: dict[str, Family] = {}
         self._started = time.monotonic()
         self._identity = {

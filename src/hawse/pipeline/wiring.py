@@ -6,8 +6,9 @@ from typing import Any
 from hawse.batch import Signal
 from hawse.component import Component, Consumer, Context, Kind
 from hawse.pipeline import edges
-from hawse.pipeline.fanout import FanOut
 from hawse.pipeline.graph import Graph, Node
+from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.ledger.component import ComponentLedger
 from hawse.pipeline.logs import ComponentLog
 from hawse.pipeline.telemetry import ComponentMeter
 
@@ -15,9 +16,10 @@ from hawse.pipeline.telemetry import ComponentMeter
 class Wiring:
     """Every node must be made after those that it hands batches to, as `Graph.nodes` has them."""
 
-    def __init__(self, graph: Graph, meter: Callable[[Node], ComponentMeter]) -> None:
+    def __init__(self, graph: Graph, meter: Callable[[Node], ComponentMeter], ledger: Ledger) -> None:
         self._graph = graph
         self._meter = meter
+        self._ledger = ledger
         self._entries: dict[tuple[str, Signal], Consumer] = {}
 
     def make(self, node: Node, context: Context) -> Component:
@@ -41,18 +43,33 @@ class Wiring:
         for signal, ways in self._graph.outputs(node.key).items():
             # Two pipelines may lead to the same consumer (an exporter): each is a way of its own.
             targets = [self._entries[edge.target, signal] for edge in ways]
-            consumer = targets[0] if len(targets) == 1 else FanOut(targets, log)
+            consumer = targets[0]
+            if len(targets) > 1:
+                consumer = edges.copied(targets, self._ledger, node.kind, node.id, signal, log)
             if node.kind is Kind.RECEIVER:
-                outputs[signal] = edges.from_receiver(consumer, meter, signal, log)
+                outputs[signal] = edges.from_receiver(consumer, meter, signal, log, self._ledger, node.id)
             else:
-                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal)
+                begins = signal not in self._signals_into(node)
+                own = self.own(node)
+                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal, self._ledger, own, begins=begins)
         return outputs
+
+    def own(self, node: Node) -> ComponentLedger:
+        """What the component says to the ledger."""
+        outputs = self._graph.outputs(node.key)
+        return ComponentLedger(self._ledger, node.kind, node.id, {*outputs, *self._signals_into(node)})
+
+    def _signals_into(self, node: Node) -> set[Signal]:
+        return {edge.signal for edge in self._graph.edges if edge.target == node.key}
 
     def _enter(self, node: Node, consumer: Consumer) -> None:
         """Remember how batches of each signal get into a node."""
         meter = self._meter(node)
-        for signal in {edge.signal for edge in self._graph.edges if edge.target == node.key}:
+        ledger, own = self._ledger, self.own(node)
+        for signal in self._signals_into(node):
             if node.kind is Kind.EXPORTER:
-                self._entries[node.key, signal] = edges.to_exporter(consumer, meter, signal)
+                entry = edges.to_exporter(consumer, meter, signal, ledger, own)
             else:
-                self._entries[node.key, signal] = edges.into(node.kind, consumer, meter, signal)
+                ends = signal not in self._graph.outputs(node.key)
+                entry = edges.into(node.kind, consumer, meter, signal, ledger, own, ends=ends)
+            self._entries[node.key, signal] = entry
