@@ -115,7 +115,11 @@ class Running:
         self.storage.open_storage(f"{self.root}/state")
         self.context = Context(self.storage)
         self.receiver = filelog.FileLog(self.config, self.context, {Signal.LOGS: self.sink})
-        await self.receiver.start()
+        try:
+            await self.receiver.start()
+        except HawseError:
+            self.storage.close_storage()
+            raise
         return self
 
     async def __aexit__(self, *error):
