@@ -63,15 +63,17 @@ class TooLarge(Refused):
 class Request(msgspec.Struct, array_like=True):
     """What an exporter sends at once, as it goes over the wire: what a durable queue keeps, and what is tried again.
 
-    `meta` is the exporter's own, and must tell all that sending needs beside the configuration, which may be another
-    one when the request comes back from disk. Requests of the same `lane` are sent in order, lanes side by side.
+    `headers` and `resource` are the exporter's own, and must tell all that sending needs beside the configuration,
+    which may be another one when the request comes back from disk. Requests of the same `lane` are sent in order,
+    lanes side by side.
     """
 
     signal: Signal
     items: int
     body: bytes
-    meta: dict[str, str] = {}
+    headers: dict[str, str] = {}
     lane: int = 0
+    resource: bytes = b""
 
 
 # --- What a component may touch -----------------------------------------------------------------------------------

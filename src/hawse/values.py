@@ -5,6 +5,7 @@ ValueError with a message fit for the user. `config.decode` calls `parse` for ev
 """
 
 import re
+from collections.abc import Callable
 from typing import Any, Self
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h|d)")
@@ -63,9 +64,14 @@ class ByteSize(int):
 
 
 class Secret(str):
-    """Text that must not be shown: `str()`, `repr()` and every dump say `[REDACTED]`; `reveal()` gives the text."""
+    """Text that must not be shown: `str()`, `repr()` and every dump say `[REDACTED]`; `reveal()` gives the text.
 
-    __slots__ = ()
+    One that came out of a file (`${file:/var/run/token}`) can be read again: tokens are renewed in place.
+    """
+
+    __slots__ = ("again",)
+
+    again: Callable[[], str | None]  # the text as it is now, None where it cannot be had; not there for other secrets
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -77,6 +83,16 @@ class Secret(str):
     def reveal(self) -> str:
         """The text itself, for the wire only."""
         return str.__str__(self)
+
+    def reread(self) -> "Secret":
+        """The secret as its file has it now; this one where it came from no file, or that cannot be read."""
+        again = getattr(self, "again", None)
+        text = again() if again is not None else None
+        if text is None or text == self.reveal():
+            return self
+        made = Secret(text)
+        made.again = self.again
+        return made
 
     def __repr__(self) -> str:
         return "[REDACTED]"

@@ -19,6 +19,8 @@ from hawse.net.http import Response
 from hawse.net.retry import RetryConfig
 from hawse.net.server import HttpServers
 from hawse.net.settings import CompressionParams, ServerConfig, TLSClient
+from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.sending import Sending
 from hawse.values import Duration
 from hawse.wire import field
 
@@ -43,6 +45,14 @@ class FakeContext:
                 sums[name, *attributes.values()] += amount
 
         return Counter()
+
+    def gauge(self, name, description, read, **attributes):
+        pass
+
+
+def sending(config, context):
+    """The exporter with what the pipeline does for it."""
+    return Sending(factory.create(config, context), config, context, Ledger())
 
 
 class Backend:
@@ -69,7 +79,7 @@ async def exporting(**options):
     port = await servers.mount(ServerConfig(endpoint="127.0.0.1:0"), {("POST", "/*"): backend}, owner="backend")
     options.setdefault("retry_on_failure", QUICK)
     config = OtlpHttpConfig(**{"endpoint": f"http://127.0.0.1:{port}", **options})
-    exporter = factory.create(config, context)
+    exporter = sending(config, context)
     await exporter.start()
     try:
         yield exporter, backend, context
@@ -136,7 +146,7 @@ def test_what_is_on_the_wire_is_compressed_as_it_says():
             compression=compression,
             compression_params=CompressionParams(level=level),
         )
-        exporter = factory.create(config, FakeContext())
+        exporter = sending(config, FakeContext())
         await exporter.consume(batch(records=500))
         await exporter.stop()
         server.close()
@@ -180,7 +190,7 @@ def test_what_may_pass_is_tried_again_with_the_same_bytes(status, caplog):
 )
 def test_what_will_never_pass_is_refused_with_what_was_said(answer, says):
     with pytest.raises(Refused) as caught:
-        export(answer)
+        export(*[answer] * 20)
     assert f"/v1/logs answered {answer.status}: {says}" in caught.value.reason
     assert len(caught.value.reason) < 400
 
@@ -210,9 +220,8 @@ def test_a_backend_that_is_down_is_waited_for(caplog):
         settings = ServerConfig(endpoint="127.0.0.1:0")
         port = await servers.mount(settings, {("POST", "/*"): backend}, owner="b")
         await servers.close()
-        exporter = factory.create(
-            OtlpHttpConfig(endpoint=f"http://127.0.0.1:{port}", retry_on_failure=QUICK), FakeContext()
-        )
+        config = OtlpHttpConfig(endpoint=f"http://127.0.0.1:{port}", retry_on_failure=QUICK)
+        exporter = sending(config, FakeContext())
         waiting = asyncio.create_task(exporter.consume(batch()))
         await asyncio.sleep(0.2)
         assert not waiting.done()
@@ -280,7 +289,7 @@ def test_a_success_is_a_success_whatever_its_body(body, content_type):
 def test_signals_may_have_endpoints_of_their_own():
     async def run():
         async with exporting() as (_, backend, context):
-            port = next(iter((_._client._pools)))[2]
+            port = next(iter(_._exporter._client._pools))[2]
             exporter = factory.create(OtlpHttpConfig(logs_endpoint=f"http://localhost:{port}/other/path?q=1"), context)
             await exporter.consume(batch())
             with pytest.raises(Refused, match="no endpoint for traces: set endpoint or traces_endpoint"):

@@ -15,6 +15,8 @@ from hawse.net.http import Response
 from hawse.net.retry import RetryConfig
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig
+from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.sending import Sending
 from hawse.values import ByteSize, Duration, Secret
 
 PATH = "/receiver/v1/http/SECRETCODE"
@@ -34,11 +36,24 @@ class Meter:
 
         return One()
 
+    def gauge(self, name, description, read, **attributes):
+        pass
+
+
+class Told(NoLedger):
+    def __init__(self):
+        self.said = []
+
+    def refused(self, group, reason):
+        self.said.append((group.resource.attributes["_sourceName"], group.items, reason))
+
 
 class Context:
+    id = "sumologic"
+
     def __init__(self):
         self.meter = Meter()
-        self.ledger = NoLedger()
+        self.ledger = Told()
         self.log = logging.LoggerAdapter(logging.getLogger("sumologic"))
 
 
@@ -81,7 +96,7 @@ def sent(*batches, backend=None, path=PATH, **settings):
                 **settings,
             }
         )
-        exporter = SumoLogic(config, context)
+        exporter = Sending(SumoLogic(config, context), config, context, Ledger())
         await exporter.start()
         outcomes = []
         for batch in batches:
@@ -95,6 +110,7 @@ def sent(*batches, backend=None, path=PATH, **settings):
 
     outcomes = asyncio.run(run())
     backend.counts = context.meter.counts
+    backend.refused = context.ledger.said
     return outcomes, backend
 
 
@@ -213,8 +229,9 @@ def test_busy_when_retrying_is_off_or_over():
 
 def test_400_is_permanent_and_says_why():
     body = b'{"status":400,"id":"X-1","code":"bad","message":"no","errors":[{"code":"e1","message":"m1"}]}'
-    (outcome, after), backend = sent(
+    (partly, outcome, after), backend = sent(
         logs(group("a", "1"), group("b", "2")),
+        logs(group("a", "1")),
         logs(group("b", "3")),
         backend=Backend(
             lambda number, request: (
@@ -224,10 +241,12 @@ def test_400_is_permanent_and_says_why():
             )
         ),
     )
+    assert partly is None
+    assert backend.refused == [("a", 1, "http_400")]
     assert isinstance(outcome, Refused)
     assert outcome.reason.endswith("answered 400: bad, no, e1 m1, id X-1")
     assert after is None
-    assert len(backend.requests) == 3
+    assert len(backend.requests) == 4
 
 
 def test_busy_goes_before_refused():

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
 from hawse.component import Config
 from hawse.config import shape
+from hawse.config.expand import expand_again
 from hawse.config.nearest import did_you_mean, nearest
 from hawse.config.rules import broken_rule, describe
 from hawse.config.shape import Ruled
 from hawse.config.tree import Node, error, find, join
 from hawse.diagnostics import Finding, Where
+from hawse.values import Secret
 
 
 class _Failed:
@@ -87,10 +90,13 @@ class Decoder:
         if isinstance(value, dict | list) or (value is None and not kind.secret):
             return self._expected("a value", node, path)
         try:
-            return kind.type.parse(value)
+            made = kind.type.parse(value)
         except ValueError as problem:
             message = str(problem) if not node.origin else str(problem).replace(repr(value), node.origin)
             return self._fail("HW105", node.where, path, message)
+        if isinstance(made, Secret) and "${file:" in node.origin:
+            made.again = partial(expand_again, node.origin)
+        return made
 
     def _choice(self, node: Node, kind: shape.Choice, path: str) -> Any:
         for candidate in (node.value, node.text):

@@ -5,6 +5,7 @@ the reference is replaced as text. What is put in as text is not looked at again
 Other than in the Collector, a variable that is not set and has no default is an error, not an empty text.
 """
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -121,6 +122,14 @@ class Expander:
             raise _Unresolved(f'"{name}" is not UTF-8 text', "save it as UTF-8") from None
         # Mounted secrets and `echo` end in a newline, which no password, token or address has.
         return content.removesuffix("\n").removesuffix("\r")
+
+
+def expand_again(text: str) -> str | None:
+    """The text of a value with its references replaced as they read now; None where one leads nowhere."""
+    findings: list[Finding] = []
+    node = Expander(os.environ, findings).expand(Node(text))
+    found = node.text if node.text is not None else node.value
+    return found if isinstance(found, str) and not findings else None
 
 
 def _closing(text: str, start: int) -> int:

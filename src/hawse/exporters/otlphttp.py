@@ -1,6 +1,7 @@
 """Hands batches to a backend or Collector by OTLP over HTTP, with the keys of OpenTelemetry's `otlphttp`.
 
-A batch is encoded and compressed once, straight from the pieces it came in, and kept so while it is tried again.
+A batch is encoded and compressed once, straight from the pieces it came in, and kept so while it is tried again, and
+in the queue on disk.
 """
 
 import time
@@ -12,22 +13,27 @@ import msgspec
 
 from hawse.batch import Batch, Signal
 from hawse.codecs import otlp, otlp_json
+from hawse.codecs.otlp_halves import halves
 from hawse.component import (
     Busy,
     Connects,
     Context,
-    Exporter,
     ExporterFactory,
     Need,
     Problem,
     Reads,
     Refused,
+    Request,
+    RequestExporter,
     Stability,
+    TooLarge,
 )
 from hawse.net.client import ClientResponse, HttpClient
-from hawse.net.compression import compress, content_encoding
-from hawse.net.retry import RetryConfig, deliver, retry_after
+from hawse.net.compression import Malformed, compress, content_encoding, decompress
+from hawse.net.compression import TooLarge as Bomb
+from hawse.net.retry import RetryConfig, retry_after
 from hawse.net.settings import ClientConfig, url_problems
+from hawse.state.settings import QueueConfig
 from hawse.wire import LENGTH, WireError, walk
 
 # What the specification names as worth trying again (docs/specification.md, "Retryable Response Codes"), and what an
@@ -35,6 +41,7 @@ from hawse.wire import LENGTH, WireError, walk
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _MENDABLE = frozenset({401, 403, 404, 405, 407, 408, 500})
 _COMPLAIN_EVERY = 30.0  # seconds
+_LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _CONTENT_TYPES = {"proto": "application/x-protobuf", "json": "application/json"}
 
 
@@ -46,6 +53,7 @@ class OtlpHttpConfig(ClientConfig, frozen=True):
     metrics_endpoint: str = ""
     traces_endpoint: str = ""
     encoding: Literal["proto", "json"] = "proto"
+    sending_queue: QueueConfig = msgspec.field(default_factory=QueueConfig)
     retry_on_failure: RetryConfig = msgspec.field(default_factory=RetryConfig)
 
     def url(self, signal: Signal) -> str:
@@ -77,7 +85,7 @@ def needs(config: OtlpHttpConfig) -> Iterator[Need]:
             yield Reads(path, "TLS")
 
 
-class OtlpHttp(Exporter):
+class OtlpHttp(RequestExporter):
     """At most `max_conns_per_host` requests are in flight; further batches wait for their turn."""
 
     def __init__(self, config: OtlpHttpConfig, context: Context) -> None:
@@ -97,39 +105,54 @@ class OtlpHttp(Exporter):
         """Close the connections."""
         await self._client.close()
 
-    async def consume(self, batch: Batch) -> None:
-        """Return when the backend has answered 2xx. Raises Busy when retrying is off or has ended, or Refused."""
-        url = self._urls[batch.signal]
-        if not url:
-            raise Refused(f"no endpoint for {batch.signal}: set endpoint or {batch.signal}_endpoint")
-        body = self._encoded(batch)
-
-        async def attempt() -> None:
-            response = await self._client.request("POST", url, body, self._headers)
-            self._judge(response, batch.signal, url)
-
-        await deliver(attempt, self._config.retry_on_failure, self._context.log)
-
-    def _encoded(self, batch: Batch) -> bytes:
+    def prepare(self, batch: Batch) -> list[Request]:
+        """One request. Raises Refused where the signal has no endpoint, or can't be written as JSON."""
         config = self._config
+        if not self._urls[batch.signal]:
+            raise Refused(f"no endpoint for {batch.signal}: set endpoint or {batch.signal}_endpoint", "no_endpoint")
         try:
             parts = batch.parts() if config.encoding == "proto" else (otlp_json.encode(batch),)
         except WireError as error:
-            raise Refused(f"cannot be written as JSON: {error}") from None
-        return compress(parts, config.compression, config.compression_params.level)
+            raise Refused(f"cannot be written as JSON: {error}", "malformed") from None
+        body = compress(parts, config.compression, config.compression_params.level)
+        return [Request(batch.signal, batch.items, body, self._headers)]
+
+    async def send(self, request: Request) -> None:
+        """Return when the backend has answered 2xx. Raises Busy, TooLarge or Refused."""
+        url = self._urls[request.signal]
+        if not url:
+            raise Busy(f"there is no endpoint for {request.signal} any more, and some of them are in the queue")
+        response = await self._client.request("POST", url, request.body, request.headers)
+        self._judge(response, request.signal, url)
+
+    def split(self, request: Request, *, by_group: bool) -> list[Request]:
+        """See RequestExporter."""
+        return [one for half in halves(self.restore(request), by_group=by_group) for one in self.prepare(half)]
+
+    def restore(self, request: Request) -> Batch:
+        """See RequestExporter."""
+        try:
+            data = decompress(request.body, request.headers.get("content-encoding", ""), _LARGEST)
+        except (Malformed, Bomb, KeyError) as error:
+            raise WireError(f"not what was sent: {error}") from None
+        if request.headers["content-type"] == _CONTENT_TYPES["json"]:
+            return otlp_json.decode(request.signal, data)
+        return otlp.decode(request.signal, data)
 
     def _judge(self, response: ClientResponse, signal: Signal, url: str) -> None:
-        """Return for a success; raise Busy or Refused."""
+        """Return for a success; raise Busy, TooLarge or Refused."""
         status = response.status
         if 200 <= status < 300:
             self._look_for_rejected(response, signal, url)
             return
         reason = f"{url} answered {status}: {_said(response)}"
+        if status in {401, 403}:
+            reason += f"; {self._client.renewed()}"
         if status in _RETRYABLE:
             raise Busy(reason, retry_after(response.headers.get("retry-after", "")))
         if status in _MENDABLE:
             raise Busy(reason)
-        raise Refused(reason)
+        raise (TooLarge if status == 413 else Refused)(reason, f"http_{status}")
 
     def _look_for_rejected(self, response: ClientResponse, signal: Signal, url: str) -> None:
         if not response.body:

@@ -4,7 +4,6 @@ Keys are those of the `sumologic` exporter of the OpenTelemetry Collector, plus 
 docs/sumologic-exporter.md tells users what each format makes of a record.
 """
 
-import asyncio
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Literal
@@ -16,15 +15,21 @@ from msgspec import Meta, field
 from hawse import component
 from hawse.batch import Batch, Buffer, Group, Remembered, Resource, Signal
 from hawse.codecs import otlp, sumo
-from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Reads, Refused
+from hawse.codecs.otlp_halves import halves
+from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Reads, Refused, Request, TooLarge
 from hawse.net.client import ClientResponse, HttpClient
-from hawse.net.compression import compress, content_encoding
-from hawse.net.retry import RetryConfig, deliver, retry_after
+from hawse.net.compression import Malformed, compress, content_encoding, decompress
+from hawse.net.compression import TooLarge as Bomb
+from hawse.net.retry import RetryConfig, retry_after
 from hawse.net.settings import ClientConfig
+from hawse.state.settings import QueueConfig
 from hawse.values import ByteSize, Duration, Secret
 from hawse.wire import WireError
+from hawse.wire import field as wire_field
 
 _COMPLAIN_EVERY = 30.0  # seconds
+_LARGEST = 1 << 30  # bytes of a request of ours, decompressed
+_LINES = "application/x-www-form-urlencoded"
 
 
 class Config(ClientConfig, frozen=True, kw_only=True):
@@ -44,6 +49,7 @@ class Config(ClientConfig, frozen=True, kw_only=True):
         ByteSize, Meta(description="Largest body before compression, for the HTTP source.", ge=1)
     ] = ByteSize(1 << 20)
     client: Annotated[str, Meta(description="Sent as X-Sumo-Client.")] = "hawse"
+    sending_queue: QueueConfig = field(default_factory=QueueConfig)
     retry_on_failure: RetryConfig = field(
         default_factory=lambda: RetryConfig(initial_interval=Duration(5), max_interval=Duration(30))
     )
@@ -66,28 +72,28 @@ def needs(config: Config) -> Iterator[Need]:
 class _Source:
     """The lines of all groups of a batch that go out with the same headers."""
 
-    __slots__ = ("headers", "lines")
+    __slots__ = ("lines", "resource")
 
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        self.headers = headers
+    def __init__(self, resource: Resource) -> None:
+        self.resource = bytes(resource.raw)
         self.lines: list[bytes] = []
 
 
 def _headers(resource: Resource) -> Mapping[str, str]:
-    return {"Content-Type": "application/x-www-form-urlencoded", **sumo.source_headers(resource.attributes)}
+    return sumo.source_headers(resource.attributes)
 
 
-class SumoLogic(component.Exporter):
-    """Posts a batch and returns when all of it was taken.
+class SumoLogic(component.RequestExporter):
+    """Of an HTTP source, a request has the lines of one source: sources go side by side, those of one in order.
 
-    Lines of an HTTP source go out per source: sources side by side, the requests of one in order. A request that
-    failed is tried again by itself, so what was taken is not sent twice while the batch is held here.
+    A request that failed is tried again by itself, so what was taken is not sent twice.
     """
 
     def __init__(self, config: Config, context: Context) -> None:
         self._config = config
         self._log = context.log
         self._client: HttpClient | None = None
+        self._replaced: list[HttpClient] = []
         self._otlp_base = _without_otlp_path(config.endpoint.reveal())
         self._headers_of = Remembered(_headers)
         self._complained = float("-inf")
@@ -100,32 +106,25 @@ class SumoLogic(component.Exporter):
         self._client = HttpClient(self._config)
 
     async def stop(self) -> None:
-        if self._client is not None:
-            await self._client.close()
+        for client in (*self._replaced, self._client):
+            if client is not None:
+                await client.close()
 
-    async def consume(self, batch: Batch) -> None:
-        """See Consumer. A malformed batch is refused before any of it is sent."""
+    def prepare(self, batch: Batch) -> list[Request]:
+        """See RequestExporter. A malformed batch is refused before any of it is sent."""
         if batch.signal is not Signal.LOGS or self._config.log_format == "otlp":
-            await self._send_otlp(batch)
-            return
+            headers = {"Content-Type": "application/x-protobuf"}
+            return [self._request(batch.signal, batch.items, batch.parts(), headers)]
         try:
             sources = self._sources(batch.groups)
         except WireError as error:
-            raise Refused(str(error)) from None
-        outcomes = await asyncio.gather(*(self._send_lines(source) for source in sources), return_exceptions=True)
-        failed = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
-        # What is busy comes again as a whole; it says nothing of what was refused, which then is refused again.
-        for failure in sorted(failed, key=lambda failure: isinstance(failure, Refused)):
-            raise failure
-
-    async def _send_otlp(self, batch: Batch) -> None:
-        await self._send(
-            self._otlp_base + otlp.PATHS[batch.signal],
-            compress(batch.parts(), self._config.compression, self._config.compression_params.level),
-            {"Content-Type": "application/x-protobuf"},
-            batch.signal,
-            batch.items,
-        )
+            raise Refused(str(error), "malformed") from None
+        return [
+            self._request(Signal.LOGS, records, [body], {"Content-Type": _LINES}, lane, source.resource)
+            for lane, source in enumerate(sources)
+            for body, records in sumo.requests(source.lines, self._config.max_request_body_size)
+            if body  # a lone empty line is nothing that a source would keep
+        ]
 
     def _sources(self, groups: Iterable[Group]) -> list[_Source]:
         found: dict[int, _Source] = {}
@@ -136,38 +135,67 @@ class SumoLogic(component.Exporter):
             # The same resource gives the same object; of equal ones that aren't, each gets its own request.
             source = found.get(id(headers))
             if source is None:
-                source = found[id(headers)] = _Source(headers)
+                source = found[id(headers)] = _Source(group.resource)
             source.lines += sumo.lines(group, form, self._config.json_logs)
         return list(found.values())
 
-    async def _send_lines(self, source: _Source) -> None:
+    def _request(
+        self,
+        signal: Signal,
+        records: int,
+        parts: Iterable[Buffer],
+        headers: dict[str, str],
+        lane: int = 0,
+        resource: bytes = b"",
+    ) -> Request:
         settings = self._config
-        for body, records in sumo.requests(source.lines, settings.max_request_body_size):
-            if body:  # a lone empty line is nothing that a source would keep
-                packed = compress([body], settings.compression, settings.compression_params.level)
-                await self._send("", packed, source.headers, Signal.LOGS, records)
+        if encoding := content_encoding(settings.compression):
+            headers["Content-Encoding"] = encoding
+        body = compress(parts, settings.compression, settings.compression_params.level)
+        return Request(signal, records, body, headers, lane, resource)
 
-    async def _send(self, url: str, body: Buffer, headers: Mapping[str, str], signal: Signal, records: int) -> None:
-        sent = {**headers, "X-Sumo-Client": self._config.client}
-        encoding = content_encoding(self._config.compression)
-        if encoding:
-            sent["Content-Encoding"] = encoding
+    async def send(self, request: Request) -> None:
+        """See RequestExporter."""
         client = self._client
         if client is None:
             raise Busy("the sumologic exporter is not running")
+        headers = {**request.headers, "X-Sumo-Client": self._config.client}
+        url = self._otlp_base + otlp.PATHS[request.signal]
+        if request.headers["Content-Type"] == _LINES:
+            url = ""
+            headers |= self._headers_of(Resource(request.resource))
+        status, signal = "0", request.signal.value  # as upstream counts a request without an answer
+        try:
+            response = await client.request("POST", url, [request.body], headers)
+            status = str(response.status)
+        finally:
+            self._requests.add(1, status_code=status, pipeline=signal)
+            self._bytes.add(len(request.body), status_code=status, pipeline=signal)
+            self._records.add(request.items, status_code=status, pipeline=signal)
+        self._judge(response, client.name(url))
 
-        async def attempt() -> None:
-            status = "0"  # as upstream counts a request without an answer
-            try:
-                response = await client.request("POST", url, [body], sent)
-                status = str(response.status)
-            finally:
-                self._requests.add(1, status_code=status, pipeline=signal.value)
-                self._bytes.add(len(body), status_code=status, pipeline=signal.value)
-                self._records.add(records, status_code=status, pipeline=signal.value)
-            self._judge(response, client.name(url))
+    def split(self, request: Request, *, by_group: bool) -> list[Request]:
+        """See RequestExporter. The lines of a source are one group."""
+        if request.headers["Content-Type"] != _LINES:
+            return [one for half in halves(self.restore(request), by_group=by_group) for one in self.prepare(half)]
+        lines = [] if by_group else _plain(request).split(b"\n")
+        at, first = len(lines) // 2, request.items // 2  # a record may have several lines: the middle is a guess
+        if not at or not first:
+            return []
+        headers = {"Content-Type": _LINES}
+        return [
+            self._request(request.signal, records, [b"\n".join(half)], dict(headers), request.lane, request.resource)
+            for half, records in ((lines[:at], first), (lines[at:], request.items - first))
+        ]
 
-        await deliver(attempt, self._config.retry_on_failure, self._log)
+    def restore(self, request: Request) -> Batch:
+        """See RequestExporter. Of lines only the text is known, and where they came from."""
+        data = _plain(request)
+        if request.headers["Content-Type"] != _LINES:
+            return otlp.decode(request.signal, data)
+        records = (wire_field(2, wire_field(5, wire_field(1, line))) for line in data.split(b"\n"))
+        scopes = wire_field(2, b"".join(records))
+        return Batch(request.signal, [Group(Resource(request.resource), (scopes,), request.items)])
 
     def _judge(self, response: ClientResponse, where: str) -> None:
         """Return, or raise Busy or Refused, by Sumo Logic's answer."""
@@ -179,13 +207,33 @@ class SumoLogic(component.Exporter):
                 self._log.warning("%s took the data, but says: %s", where, told)
             return
         reason = f"{where} answered {response.status}" + (f": {told}" if told else "")
-        if response.status == 400:
-            raise Refused(reason)
-        if response.status == 401:
-            reason += (
-                "; it does not know the URL in `endpoint`: compare it with the one Sumo Logic shows for the source"
-            )
+        if response.status in {400, 413}:
+            raise (TooLarge if response.status == 413 else Refused)(reason, f"http_{response.status}")
+        if response.status in {401, 403}:
+            reason += f"; {self._renew()}"
         raise Busy(reason, retry_after(response.headers.get("retry-after", "")))
+
+    def _renew(self) -> str:
+        """Use the endpoint, whose secret is in its path, and what else is secret, as their files have them now."""
+        config, old = self._config, self._client
+        assert old is not None
+        endpoint = config.endpoint.reread()
+        if endpoint == config.endpoint:
+            said = "it does not know the URL in `endpoint`: compare it with the one Sumo Logic shows for the source"
+            return f"{said}; {', '.join(changed)} read again" if (changed := old.renew()) else said
+        self._config = msgspec.structs.replace(config, endpoint=endpoint)
+        self._otlp_base = _without_otlp_path(endpoint.reveal())
+        self._client = HttpClient(self._config)
+        self._replaced.append(old)  # others may be waiting for its answers
+        return "`endpoint` was read again, and is another one now: using that"
+
+
+def _plain(request: Request) -> bytes:
+    """The body, decompressed. Raises WireError."""
+    try:
+        return decompress(request.body, request.headers.get("Content-Encoding", ""), _LARGEST)
+    except (Malformed, Bomb, KeyError) as error:
+        raise WireError(f"not what was sent: {error}") from None
 
 
 class _Complaint(msgspec.Struct):

@@ -89,9 +89,8 @@ class HttpClient:
         self._base = urlsplit(settings.endpoint)
         self._closed = False
         self._pools: dict[tuple[str, str, int], Pool] = {}
-        self._common = _lines({"user-agent": f"hawse/{__version__}"}) + _lines(
-            {name: value.reveal() for name, value in settings.headers.items()}
-        )
+        self._secrets = dict(settings.headers)
+        self._common = self._common_lines()
         if settings.endpoint:
             self._pool(self._base)
 
@@ -220,6 +219,30 @@ class HttpClient:
                     connection.close()
                 pool.give_back(connection)
 
+    def renew(self) -> list[str]:
+        """Read credentials again that came out of files: headers, and TLS's certificates, for new connections.
+
+        Returns what is different now, by its key. A file that cannot be used leaves what was there.
+        """
+        fresh = {name: value.reread() for name, value in self._secrets.items()}
+        changed = [f"headers.{name}" for name, value in fresh.items() if value != self._secrets[name]]
+        self._secrets = fresh
+        self._common = self._common_lines()
+        if sum(pool.renew() for pool in self._pools.values()):
+            changed.append("tls.cert_file")
+        return changed
+
+    def renewed(self) -> str:
+        """Do so, and say what came of it, as the end of a message about refused credentials."""
+        changed = self.renew()
+        if changed:
+            return f"{', '.join(changed)} read again, and changed: using that"
+        files = [f"headers.{name}" for name, value in self._secrets.items() if hasattr(value, "again")]
+        files += ["tls.cert_file"] if self._settings.tls.cert_file else []
+        if files:
+            return f"{', '.join(files)} read again, and still the same: renew it there"
+        return "correct the credentials in the configuration (from a file, as ${file:…}, they are read again)"
+
     def name(self, url: str) -> str:
         """Host and port of a URL or path, as in messages."""
         return self._target(url)[1].name
@@ -230,6 +253,10 @@ class HttpClient:
         for pool in self._pools.values():
             pool.close()
         await asyncio.sleep(0)
+
+    def _common_lines(self) -> bytes:
+        headers = {name: value.reveal() for name, value in self._secrets.items()}
+        return _lines({"user-agent": f"hawse/{__version__}"}) + _lines(headers)
 
     def _target(self, url: str) -> tuple[str, Pool]:
         if url.startswith("/"):

@@ -1,12 +1,15 @@
 """Connections to one server: made, kept, and told what is wrong where they cannot be."""
 
 import asyncio
+import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from hawse.component import Busy
+from hawse.diagnostics import HawseError
 from hawse.net.exchange import ClientConnection
 from hawse.net.settings import ClientConfig
 from hawse.net.tls import client_context
@@ -19,6 +22,7 @@ class Pool:
 
     def __init__(self, scheme: str, host: str, port: int, settings: ClientConfig) -> None:
         self._tls = client_context(settings.tls) if scheme == "https" else None
+        self._identity = _identity(settings)
         self._host = host
         self._port = port
         self._settings = settings
@@ -54,6 +58,22 @@ class Pool:
         else:
             connection.close()
             self._open.discard(connection)
+
+    def renew(self) -> bool:
+        """Use the client's certificate as it is now; whether it is another one. Connections with the old one end."""
+        identity = _identity(self._settings)
+        if self._tls is None or identity == self._identity:
+            return False
+        try:
+            self._tls = client_context(self._settings.tls)
+        except HawseError:  # half-written, say: it is looked at again
+            return False
+        self._identity = identity
+        while self._idle:
+            connection = self._idle.pop()
+            connection.close()
+            self._open.discard(connection)
+        return True
 
     def close(self) -> None:
         """Close all connections, in use or not."""
@@ -97,6 +117,15 @@ class Pool:
             raise Busy(f"cannot connect to {self.name}: {told(error, self._host, tls=self._tls is not None)}") from None
         _keep_alive(transport.get_extra_info("socket"))
         return connection
+
+
+def _identity(settings: ClientConfig) -> list[bytes]:
+    """What the files of certificate and key hold."""
+    found = []
+    for path in (settings.tls.cert_file, settings.tls.key_file):
+        with contextlib.suppress(OSError):
+            found.append(Path(path).read_bytes() if path else b"")
+    return found
 
 
 def _keep_alive(sock: socket.socket) -> None:

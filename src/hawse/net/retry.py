@@ -53,11 +53,14 @@ class Log(Protocol):
     def info(self, msg: str, *args: object) -> None: ...
 
 
-async def deliver(attempt: Callable[[], Awaitable[T]], config: RetryConfig, log: Log) -> T:
+async def deliver(
+    attempt: Callable[[], Awaitable[T]], config: RetryConfig, log: Log, stopping: asyncio.Event | None = None
+) -> T:
     """Await `attempt()` until it returns; hand on what it returns.
 
     Busy is tried again after `Busy.retry_after` or a waiting time, and told at most every 30 s; when `retry_on_failure`
-    is off or `max_elapsed_time` is over, it goes on to the caller. All other exceptions do so at once.
+    is off, `max_elapsed_time` is over or `stopping` is set, it goes on to the caller. All other exceptions do so at
+    once.
     """
     began = time.monotonic()
     told = float("-inf")
@@ -76,11 +79,24 @@ async def deliver(attempt: Callable[[], Awaitable[T]], config: RetryConfig, log:
             if now - told >= _TOLD_EVERY:
                 told = now
                 log.warning("%s; attempt %d failed, next in %.1fs", busy.reason, number, wait)
-            await asyncio.sleep(wait)
+            if await _stopped(stopping, wait):
+                raise
         else:
             if number:
                 log.info("delivered after %d failed attempts, %.1fs", number, time.monotonic() - began)
             return result
+
+
+async def _stopped(stopping: asyncio.Event | None, wait: float) -> bool:
+    """Wait so many seconds, or until it is time to stop."""
+    if stopping is None:
+        await asyncio.sleep(wait)
+        return False
+    try:
+        await asyncio.wait_for(stopping.wait(), wait)
+    except TimeoutError:
+        return False
+    return True
 
 
 def retry_after(value: str) -> float | None:

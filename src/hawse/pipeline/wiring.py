@@ -10,6 +10,7 @@ from hawse.pipeline.graph import Graph, Node
 from hawse.pipeline.ledger import Ledger
 from hawse.pipeline.ledger.component import ComponentLedger
 from hawse.pipeline.logs import ComponentLog
+from hawse.pipeline.sending import Sending
 from hawse.pipeline.telemetry import ComponentMeter
 
 
@@ -27,6 +28,8 @@ class Wiring:
         create: Any = node.factory.create
         if node.kind in {Kind.EXPORTER, Kind.EXTENSION}:
             made: Any = create(node.config, context)
+            if node.kind is Kind.EXPORTER:
+                made = Sending(made, node.config, context, self._ledger)
         else:
             outputs = self._outputs(node)
             # A processor is in one pipeline, so it has one output.
@@ -62,12 +65,14 @@ class Wiring:
     def _signals_into(self, node: Node) -> set[Signal]:
         return {edge.signal for edge in self._graph.edges if edge.target == node.key}
 
-    def _enter(self, node: Node, consumer: Consumer) -> None:
+    def _enter(self, node: Node, consumer: Any) -> None:
         """Remember how batches of each signal get into a node."""
         meter = self._meter(node)
         ledger, own = self._ledger, self.own(node)
         for signal in self._signals_into(node):
-            if node.kind is Kind.EXPORTER:
+            if isinstance(consumer, Sending) and consumer.on_disk:
+                entry = edges.to_queue(consumer, ledger, own)
+            elif node.kind is Kind.EXPORTER:
                 entry = edges.to_exporter(consumer, meter, signal, ledger, own)
             else:
                 ends = signal not in self._graph.outputs(node.key)

@@ -1,0 +1,146 @@
+"""Rows put and deleted by many callers, in one transaction for all that wait."""
+
+import asyncio
+import contextvars
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from hawse.batch import Signal
+from hawse.component import Busy
+from hawse.pipeline.ledger.held import Held
+from hawse.pipeline.line import Line
+from hawse.state.queue import DiskQueue, Entry
+
+_DELETE_AFTER = 0.02  # seconds that a deletion waits for company: a death in between sends a batch twice
+_AGAIN_AFTER = 1.0  # seconds, when the disk did not take deletions
+# Space left free on the disk by those who put: deleting needs some, too, for the journal, or nothing ever got better.
+_RESERVE = 4 << 20
+
+
+class _Waiting:
+    """A row to be put."""
+
+    __slots__ = ("context", "done", "entry")
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry = entry
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.context = contextvars.copy_context()  # the ledger notes for whose batch a row is put
+
+
+class Commits:
+    """Of one queue. Entries get their place in the line in the moment in which their rows are there."""
+
+    def __init__(self, disk: DiskQueue, held: Held, line: Line) -> None:
+        self._disk = disk
+        self._held = held
+        self._line = line
+        self._puts: list[_Waiting] = []
+        self._ended: list[int] = []
+        self._accounts: list[Callable[[], None]] = []
+        self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
+        self.failure = ""  # why the disk does not take deletions
+
+    async def put(self, entry: Entry) -> None:
+        """Return once the row is on disk, and the entry in line. Raises Busy; neither is the case then."""
+        waiting = _Waiting(entry)
+        self._line.enter(entry)
+        self._puts.append(waiting)
+        self._schedule(0)
+        try:
+            await waiting.done
+        except asyncio.CancelledError:
+            if waiting in self._puts:
+                self._puts.remove(waiting)
+                self._line.leave(entry)
+            raise
+
+    def delete(self, id_: int, account: Callable[[], None]) -> None:
+        """Delete a row soon. `account` tells the ledger why, in the same transaction."""
+        self._ended.append(id_)
+        self._accounts.append(account)
+        self._schedule(_DELETE_AFTER)
+
+    def flush(self) -> None:
+        """Write now what waits. What does not go in is Busy (puts), or is tried again (deletions)."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        puts, self._puts = self._puts, []
+        if puts and (problem := self._no_room(sum(one.entry.size for one in puts))):
+            self._fail(puts, problem)
+            puts = []
+        if not puts and not self._ended:
+            return
+        try:
+            self._write(puts)
+        except OSError as error:
+            self._fail(puts, told(error))
+            self._retry_deletions(error, tried=not puts)
+            return
+        for one in puts:
+            self._line.append(one.entry)
+            if not one.done.done():
+                one.done.set_result(None)
+
+    def close(self) -> None:
+        """Write what waits, and no more. Deletions that the disk does not take are forgotten: those come again."""
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _write(self, puts: list[_Waiting]) -> None:
+        accounts, self._accounts = self._accounts, []  # told once, even if the disk has to be asked twice
+        with ExitStack() as stack:
+            for one in puts:
+                entering = self._held.entering(Signal(one.entry.signal), one.entry.sources)
+                one.context.run(entering.__enter__)
+                stack.push(entering)
+            for account in accounts:
+                account()
+            with self._disk.storage.transaction() as connection:
+                self._disk.put(connection, [one.entry for one in puts])
+                self._disk.delete(connection, self._ended)
+        ended, self._ended = self._ended, []
+        self.failure = ""
+        self._line.deleted(ended)
+
+    def _retry_deletions(self, error: OSError, *, tried: bool) -> None:
+        if not self._ended:
+            return
+        if tried:
+            self.failure = str(error)
+        self._schedule(_AGAIN_AFTER if tried else 0)
+
+    def _fail(self, puts: list[_Waiting], problem: str) -> None:
+        for one in puts:
+            self._line.leave(one.entry)
+            if not one.done.done():
+                one.done.set_exception(Busy(f"the sending queue cannot keep a batch: {problem} (its sender keeps it)"))
+
+    def _no_room(self, size: int) -> str:
+        found = os.statvfs(self._disk.storage.directory)
+        free = found.f_bavail * found.f_frsize
+        if free >= _RESERVE + 2 * size:
+            return ""
+        where = self._disk.storage.directory
+        return f"{where} has {free >> 10} KiB left; free space there, or enlarge the volume"
+
+    def _schedule(self, wait: float) -> None:
+        loop = asyncio.get_running_loop()
+        if isinstance(self._timer, asyncio.TimerHandle) and not wait:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_later(wait, self.flush) if wait else loop.call_soon(self.flush)
+
+
+def told(error: OSError) -> str:
+    """What to do about a disk that does not take what it is given."""
+    text = str(error)
+    if "full" in text:
+        return f"{text}; free space there, or enlarge the volume"
+    if "readonly" in text or "read-only" in text:
+        return f"{text}; make the volume writable for uid {os.getuid()}"
+    return text

@@ -1,0 +1,322 @@
+"""A sending queue on disk: takes a batch when it is committed, sends it when it can, forgets it when it has arrived.
+
+Nothing is lost by a death at any moment: a row goes when the destination has answered. What was under way then is sent
+again by the next process.
+"""
+
+import asyncio
+import contextvars
+import functools
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from hawse.batch import Batch, Signal
+from hawse.component import Busy, Meter, Request, RequestExporter
+from hawse.net.retry import RetryConfig
+from hawse.pipeline.attempts import Attempts, Refusal
+from hawse.pipeline.commits import Commits, told
+from hawse.pipeline.ledger.held import Held
+from hawse.pipeline.letters import Letters
+from hawse.pipeline.line import Line
+from hawse.state.queue import Damaged, DiskQueue, Entry
+from hawse.state.settings import QueueConfig
+
+_PATIENCE = 5.0  # seconds that requests under way get when the process stops
+_AGAIN = 5.0  # seconds until a disk that can't be read is asked again
+_GIVEN_BACK = 256  # pages a step, when the queue is empty
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(list[Request]).decode
+
+Log = logging.LoggerAdapter[logging.Logger]
+
+
+class DurableQueue:
+    """The queue of one exporter, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        exporter: RequestExporter,
+        disk: DiskQueue,
+        config: QueueConfig,
+        retry: RetryConfig,
+        letters: Letters,
+        held: Held,
+        meter: Meter,
+        log: Log,
+    ) -> None:
+        """`retry` says how long to wait between attempts; they have no end."""
+        endless = msgspec.structs.replace(retry, enabled=True, max_elapsed_time=type(retry.max_elapsed_time)(0))
+        self._exporter = exporter
+        self._disk = disk
+        self._config = config
+        self._letters = letters
+        self._held = held
+        self._log = log
+        self._stopping = asyncio.Event()
+        self._attempts = Attempts(exporter, endless, log, self._stopping, catch_all=True)
+        self._line = Line(disk, config)
+        self._commits = Commits(disk, held, self._line)
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._results: dict[int, asyncio.Future[None]] = {}
+        self._room: deque[asyncio.Future[None]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._counted = _Counters(meter)
+        self._measure(meter)
+
+    # --- life
+
+    def start(self) -> None:
+        """Take up what the last process left, and begin to send it. Raises OSError where it can't be read."""
+        self._disk.storage.on_recovered(self._recovered)
+        entries = self._load()
+        if entries:
+            self._log.info(
+                "%d batches of the last run are in the queue, the oldest %.0fs old", entries, self._line.age()
+            )
+        self._pump()
+
+    def _load(self) -> int:
+        sources: dict[str, dict[str, int]] = {str(signal): {} for signal in Signal}
+        entries = 0
+        for entry in self._line.load():
+            entries += 1
+            known = sources[entry.signal]
+            for source, items in entry.sources.items():
+                known[source] = known.get(source, 0) + items
+        for signal, found in sources.items():
+            self._held.reconcile(Signal(signal), found)
+        return entries
+
+    def _recovered(self) -> None:
+        """The file was damaged, and is another one now. Called while a transaction is taken back, so: soon."""
+        if not self._stopping.is_set():
+            asyncio.get_running_loop().call_soon(self._reload)
+
+    def _reload(self) -> None:
+        try:
+            self._load()
+        except OSError as error:
+            self._log.error("cannot read the queue: %s", error)
+        self._pump()
+
+    async def stop(self) -> None:
+        """Let what is under way arrive, for a moment; the rest stays on disk."""
+        self._stopping.set()
+        if self._timer is not None:
+            self._timer.cancel()
+        while self._room:
+            self._let_in()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks.values(), timeout=_PATIENCE)
+        finally:
+            for task in list(self._tasks.values()):
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks.values())
+            self._commits.close()
+            for result in self._results.values():
+                if not result.done():
+                    result.set_exception(Busy("the process stops; the batch is in the queue on disk"))
+                    result.exception()
+            if self._line.requests:
+                self._log.info("%d batches stay in the queue, for the next process", self._line.requests)
+
+    # --- in
+
+    async def consume(self, batch: Batch) -> None:
+        """See `component.Consumer`: returns when the batch is on disk. Busy when the queue, or the disk, is full."""
+        await self._admit(lambda: not self._line.full(), batch)
+        requests = self._exporter.prepare(batch)
+        payload = _pack(requests)
+        items = batch.items
+        await self._admit(lambda: self._line.room(len(payload), items), batch)
+        sources = self._held.sources(batch)
+        entry = Entry(0, time.time(), str(batch.signal), items, len(payload), sources, payload)
+        try:
+            await self._commits.put(entry)
+        except Busy:
+            self._counted.failed(batch)
+            raise
+        if self._config.wait_for_result:
+            self._results[entry.id] = result = asyncio.get_running_loop().create_future()
+            self._pump()
+            await result
+        else:
+            self._pump()
+
+    async def _admit(self, fits: Callable[[], bool], batch: Batch) -> None:
+        """Return when there is room."""
+        waited = False
+        while not self._stopping.is_set():
+            if not fits() and self._config.overflow == "drop_oldest":
+                while not fits() and self._drop_oldest():
+                    pass
+            if fits():
+                if waited:  # there may be room for one more
+                    self._let_in()
+                return
+            if not self._config.block_on_overflow:
+                self._counted.failed(batch)
+                raise Busy(self._full())
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._room.append(turn)
+            await turn
+            waited = True
+        raise Busy("the process stops")
+
+    def _full(self) -> str:
+        line = self._line
+        why = f"its oldest batch waits for {line.age():.0f}s (max_age)" if line.overdue() else "queue_size"
+        return f"the sending queue is full ({why}): {line.used} of {line.capacity} {self._config.sizer}"
+
+    def _drop_oldest(self) -> bool:
+        entry = self._line.take_oldest()
+        if entry is None:
+            return False
+        self._give_up(entry, "expired" if self._line.too_old(entry) else "queue_full")
+        return True
+
+    def _give_up(self, entry: Entry, reason: str) -> None:
+        self._counted.dropped(entry, reason)
+        self._settle(entry, lambda: self._held.dropped(Signal(entry.signal), entry.sources, reason))
+
+    # --- out
+
+    def _pump(self) -> None:
+        """Give the next in line to consumers that have nothing to do."""
+        while len(self._tasks) < self._config.num_consumers and not self._stopping.is_set():
+            try:
+                entry = self._line.take()
+            except OSError as error:
+                self._log.error("cannot read the queue: %s", error)
+                self._pump_later()
+                return
+            if entry is None:
+                if not self._line.requests:
+                    self._give_back()
+                return
+            if self._config.overflow == "drop_oldest" and self._line.too_old(entry):
+                self._give_up(entry, "expired")
+                continue
+            # A context of its own: what becomes of the batch is no business of the call that brought it.
+            task = asyncio.create_task(self._handle(entry), context=contextvars.Context())
+            self._tasks[entry.id] = task
+            task.add_done_callback(functools.partial(self._handled, entry.id))
+
+    def _pump_later(self) -> None:
+        if self._timer is None or self._timer.cancelled() or self._timer.when() < asyncio.get_running_loop().time():
+            self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._pump)
+
+    def _handled(self, id_: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[id_]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a batch stays in the queue until the next start: %r", error)
+        self._pump()
+
+    async def _handle(self, entry: Entry) -> None:
+        """Send an entry; when this returns it is settled, or the process stops."""
+        while not self._stopping.is_set():
+            try:
+                requests = self._requests(entry)
+                refusals = await self._attempts.send(requests)
+            except Busy:
+                continue  # told already; only a stop ends the attempts
+            except Damaged as damage:
+                self._log.error("%d items are lost: %s", entry.items, damage)
+                self._give_up(entry, "damaged")
+                return
+            except OSError as error:
+                self._log.error("cannot read the queue: %s", told(error))
+                await asyncio.sleep(_AGAIN)
+                continue
+            self._arrived(entry, refusals)
+            return
+
+    def _requests(self, entry: Entry) -> list[Request]:
+        payload = entry.payload if entry.payload is not None else self._disk.payload(entry.id)
+        try:
+            return _unpack(payload)
+        except msgspec.MsgspecError as error:
+            raise Damaged(f"row {entry.id} is not what was put there: {error}") from None
+
+    def _arrived(self, entry: Entry, refusals: list[Refusal]) -> None:
+        delivered = dict(entry.sources)
+        refused: list[tuple[dict[str, int], str]] = []
+        for refusal in refusals:
+            sources = self._held.sources(self._letters.keep(refusal))
+            refused.append((sources, refusal.answer.code))
+            for source, items in sources.items():
+                delivered[source] = delivered.get(source, 0) - items
+        signal = Signal(entry.signal)
+
+        def account() -> None:
+            self._held.delivered(signal, {source: items for source, items in delivered.items() if items})
+            for sources, code in refused:
+                self._held.refused(signal, sources, code)
+
+        self._counted.arrived(entry, sum(refusal.request.items for refusal in refusals))
+        self._settle(entry, account)
+
+    def _settle(self, entry: Entry, account: Callable[[], None]) -> None:
+        """An entry has ended, one way or the other."""
+        self._line.end(entry)
+        self._commits.delete(entry.id, account)
+        result = self._results.pop(entry.id, None)
+        if result is not None and not result.done():
+            result.set_result(None)
+        self._let_in()
+
+    def _let_in(self) -> None:
+        """There is room: let the first of those look who wait for it."""
+        while self._room:
+            turn = self._room.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+
+    def _give_back(self) -> None:
+        """The queue is empty: let the disk have its pages, a few at a time."""
+        if self._disk.give_back(_GIVEN_BACK) and not self._stopping.is_set():
+            asyncio.get_running_loop().call_later(0.1, self._pump)
+
+    def _measure(self, meter: Meter) -> None:
+        line = self._line
+        meter.gauge("exporter_queue_size", "Current size of the sending queue, in the sizer's unit.", lambda: line.used)
+        meter.gauge("exporter_queue_capacity", "Its bound, in the sizer's unit.", lambda: line.capacity)
+        meter.gauge("hawse_exporter_queue_requests", "Batches in the sending queue.", lambda: line.requests)
+        meter.gauge("hawse_exporter_queue_bytes", "Bytes in the sending queue.", lambda: line.bytes)
+        meter.gauge("hawse_exporter_queue_oldest_age_seconds", "How long its oldest batch has waited.", line.age)
+
+
+class _Counters:
+    """Self-metrics of what became of items."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter = meter
+        self._dropped = meter.counter(
+            "hawse_exporter_queue_dropped_items", "Items dropped from the sending queue, by reason."
+        )
+
+    def arrived(self, entry: Entry, refused: int) -> None:
+        """An entry was answered for."""
+        self._add(entry.signal, "exporter_sent_{}", "Number of {} sent and acknowledged.", entry.items - refused)
+        words = "Number of {} that the destination refused for good."
+        self._add(entry.signal, "exporter_send_failed_{}", words, refused)
+
+    def dropped(self, entry: Entry, reason: str) -> None:
+        """An entry was given up."""
+        self._dropped.add(entry.items, reason=reason)
+
+    def failed(self, batch: Batch) -> None:
+        """A batch was not taken in."""
+        words = "Number of {} handed back, for the queue could not take them."
+        self._add(batch.signal, "exporter_enqueue_failed_{}", words, batch.items)
+
+    def _add(self, signal: str, name: str, description: str, items: int) -> None:
+        kind = Signal(signal).items
+        self._meter.counter(name.format(kind), description.format(kind.replace("_", " "))).add(items)
