@@ -12,6 +12,7 @@ after a restart, a new parser is fed these ranges first.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TypeAlias
 
 import msgspec
@@ -171,15 +172,12 @@ class Parser:
         return self._out
 
     def flush(self, observed: int, older_than: float | None = None) -> dict[str, Records]:
-        """Hand out what is held: all of it, or what came in before `older_than` (seconds, as `observed`)."""
+        """Hand out what is held: all of it, or what came in before `older_than` (time.monotonic())."""
         self._begin(observed)
         for held, release in ((self._partial, self._release_partial), (self._entries, self._release_entry)):
-            for stream in [s for s, entry in held.items() if older_than is None or self._is_old(entry, older_than)]:
+            for stream in [s for s, entry in held.items() if older_than is None or entry.since < older_than]:
                 release(stream)
         return self._out
-
-    def _is_old(self, entry: _Held, older_than: float) -> bool:
-        return entry.since < older_than or entry.since > self._now  # the clock was set back
 
     @property
     def held(self) -> list[Span]:
@@ -189,7 +187,7 @@ class Parser:
 
     @property
     def oldest_held(self) -> float | None:
-        """When the oldest held text came in (seconds since 1970), or None."""
+        """When the oldest held text came in (time.monotonic()), or None."""
         return min((e.since for e in (*self._partial.values(), *self._entries.values())), default=None)
 
     @property
@@ -350,7 +348,7 @@ class Parser:
 
     def _begin(self, observed: int) -> None:
         self._observed = observed
-        self._now = observed / 1e9
+        self._now = monotonic()  # a clock that is set must not make a half line look old
         self._out = {}
 
     def _records(self, stream: str) -> Records:

@@ -172,7 +172,7 @@ class FileLog(component.Receiver):
                 groups += made
                 read.append(tailed)
                 size += sum(group.nbytes for group in made)
-                if tailed.log.poll(time.time(), self._config.force_flush_period):
+                if tailed.log.poll(time.monotonic(), self._config.force_flush_period):
                     tailed.queued = True
                     ready.append(tailed)
             if size >= CHUNK or not ready:
@@ -187,9 +187,9 @@ class FileLog(component.Receiver):
     def _sweep(self, logs: Logs, ready: deque[Tailed]) -> None:
         """Append the logs that have something to read or to do, and are not there already."""
         logs.park()
-        now = time.time()
+        now = time.monotonic()
         for tailed in logs:
-            if tailed.queued or abs(now - tailed.failed) < _FAILED_WAIT:
+            if tailed.queued or now - tailed.failed < _FAILED_WAIT:
                 continue
             if tailed.log.poll(now, self._config.force_flush_period):
                 tailed.queued = True
@@ -197,7 +197,7 @@ class FileLog(component.Receiver):
 
     def _turn(self, logs: Logs, tailed: Tailed) -> list[Group] | None:
         """One chunk of a log as groups, or None where it could not be read."""
-        now = time.time()
+        now = time.monotonic()
         try:
             by_stream = tailed.log.turn(self._deliveries.take, now, self._config.force_flush_period)
         except OSError as error:

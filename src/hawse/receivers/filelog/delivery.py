@@ -38,7 +38,7 @@ class Tailed:
         self.resources: dict[str, Resource] = {}
         self.in_flight: deque[_Passage] = deque()
         self.queued = False  # it waits for its turn
-        self.failed = 0.0  # when it could not be read (time.time())
+        self.failed = float("-inf")  # when it could not be read (time.monotonic())
         self._acknowledged: position.Position | None = None
 
     def resource(self, stream: str) -> Resource:

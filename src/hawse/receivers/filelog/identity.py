@@ -13,7 +13,10 @@ FINGERPRINT = 1000
 
 
 class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
-    """The first `size` bytes of a file, as a BLAKE2b digest. Of size 0 it says nothing."""
+    """The first `size` bytes of a file, as a BLAKE2b digest. Of size 0 it says nothing.
+
+    Of a file shorter than FINGERPRINT, whole lines only: half a timestamp begins many a file.
+    """
 
     size: int = 0
     digest: str = ""
@@ -21,11 +24,15 @@ class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
     @classmethod
     def of(cls, head: bytes) -> "Fingerprint":
         """Of bytes that begin a file."""
+        return cls._of(head if len(head) >= FINGERPRINT else head[: head.rfind(b"\n") + 1])
+
+    @classmethod
+    def _of(cls, head: bytes) -> "Fingerprint":
         return cls(len(head), hashlib.blake2b(head, digest_size=16).hexdigest()) if head else cls()
 
     def fits(self, head: bytes) -> bool:
         """Whether a file that begins with `head` may be the one, for size > 0."""
-        return 0 < self.size <= len(head) and Fingerprint.of(head[: self.size]) == self
+        return 0 < self.size <= len(head) and Fingerprint._of(head[: self.size]) == self
 
 
 def is_gzip(path: str) -> bool:

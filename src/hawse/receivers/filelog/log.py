@@ -1,11 +1,13 @@
 """Reads one log, chunk by chunk: whole lines to the parser, the end of the file with patience."""
 
+import time
 from collections.abc import Callable
 
 import msgspec
 
 from hawse.codecs.container_log import SLACK, Records
 from hawse.receivers.filelog.identity import FINGERPRINT, Fingerprint
+from hawse.receivers.filelog.position import Segment
 from hawse.receivers.filelog.sequence import CHUNK, LINGER, Sequence
 
 _GRACE = 1.0  # seconds for which a rotated file's last line may lack its newline
@@ -19,7 +21,7 @@ class Log(Sequence):
         """Whether there is something to read, hand out or do. Cheap: one fstat while nothing happens."""
         self._watch_lingering(now)
         if self._content is None:
-            if not self._next and abs(now - self._looked) > _PARKED_LOOK:
+            if not self._next and now - self._looked > _PARKED_LOOK:
                 self._looked = now
                 self.look()
             return self.open or bool(self._next)
@@ -27,26 +29,26 @@ class Log(Sequence):
         if self._content.compressed:
             return True
         self._size = self._content.status().st_size
-        if self._size < offset:
+        if self._size < max(offset, self._segments[-1].fingerprint.size):
             self._truncated(offset)
             return True
         unread = self._size - offset
         if unread > self._tail:
             return True
         oldest = self.parser.oldest_held
-        if oldest is not None and abs(now - oldest) > flush_after:  # abs: the clock may have been set back
+        if oldest is not None and now - oldest > flush_after:
             return True
         if self._tail:
-            return abs(now - self._tail_since) > (_GRACE if self._next or self.gone_since else flush_after)
+            return now - self._tail_since > (_GRACE if self._next or self.gone_since else flush_after)
         return bool(self._next)
 
     def turn(self, take: Callable[[int], bytearray], now: float, flush_after: float) -> dict[str, Records]:
         """Read one chunk, or do what else is due; returns records by stream.
 
-        `take(n)` gives a buffer of at least n bytes, which the records refer to. `now` is time.time().
+        `take(n)` gives a buffer of at least n bytes, which the records refer to. `now` is time.monotonic().
         Raises OSError if the file can't be read; the log then stands where it stood.
         """
-        observed = int(now * 1e9)
+        observed = time.time_ns()
         if self._content is None:
             if self._next:
                 self._advance()
@@ -77,7 +79,7 @@ class Log(Sequence):
     def _damaged(self, now: float) -> None:
         """A gzip that nobody writes any more never gets better: give up what is behind the damage."""
         assert self._content is not None
-        if self._content.compressed and abs(now - self._content.status().st_mtime) > LINGER:
+        if self._content.compressed and abs(time.time() - self._content.status().st_mtime) > LINGER:
             self._trouble.lost_files += 1
             self._log.error("%s: damaged; what stands behind byte %d of it is lost", self._content.path, self._offset)
             self._finish(now)
@@ -89,13 +91,24 @@ class Log(Sequence):
         if segment.fingerprint.size == FINGERPRINT and self._content.compressed:
             return True
         start = self._content.head()
-        if segment.fingerprint.size and not segment.fingerprint.fits(start) and not self._content.compressed:
+        if not self._content.compressed and not self._continues(segment, start):
             return False
-        if segment.fingerprint.size < len(start):
-            segment = msgspec.structs.replace(segment, fingerprint=Fingerprint.of(start))
+        fingerprint = Fingerprint.of(start)
+        if segment.fingerprint.size < fingerprint.size:
+            segment = msgspec.structs.replace(segment, fingerprint=fingerprint)
         modified = self._content.status().st_mtime_ns
         self._segments[-1] = msgspec.structs.replace(segment, modified=modified)
         return offset >= 0
+
+    def _continues(self, segment: Segment, start: bytes) -> bool:
+        """Whether a file that begins with `start` is what was there before, with more behind it.
+
+        One of which nothing was known may have been written, copied and truncated before we looked.
+        """
+        assert self._content is not None
+        if segment.fingerprint.size:
+            return segment.fingerprint.fits(start)
+        return next(self._unknown(self._content), None) is None
 
     def _long_line(self, buffer: bytearray, count: int, observed: int) -> dict[str, Records]:
         """No newline in a whole chunk: read more at once next time, or hand out what there is."""
@@ -113,11 +126,11 @@ class Log(Sequence):
     def _at_end(self, buffer: bytearray, count: int, now: float, flush_after: float) -> dict[str, Records]:
         """The end of what is there: wait, flush, or go on with the next file."""
         assert self._content is not None
-        observed = int(now * 1e9)
+        observed = time.time_ns()
         if count != self._tail:
             self._tail, self._tail_since = count, now
         ended = bool(self._next) or self._content.compressed or self.gone_since is not None
-        waited = abs(now - self._tail_since)
+        waited = now - self._tail_since
         if count and ended and (waited > _GRACE or self._content.compressed):
             buffer[1 + count] = 10
             records = self.parser.feed(buffer, 1, 2 + count, self.position, observed)

@@ -67,7 +67,7 @@ class Logs:
         Returns the positions of new logs and the paths of those that are gone, to be kept and forgotten.
         """
         found = self._find()
-        now = time.time()
+        searched, now = time.time_ns(), time.monotonic()
         new = [path for path in found if path not in self._followed]
         for path in new:
             self._begin(path, found[path][0])
@@ -79,7 +79,7 @@ class Logs:
                 tailed.log.look(status)
         gone = [path for path in list(self._followed) if path not in found and self._is_over(path, now)]
         self._first = False
-        self._searched = int(now * 1e9)
+        self._searched = searched
         # From now on new ones are known, even if nothing is ever read of them.
         return {path: position.encode(self._followed[path].log.saved()) for path in begun}, gone
 
@@ -159,7 +159,7 @@ class Logs:
         if log.gone_since is None:
             log.gone_since = now
             log.look()  # the path in include may be gone (a link), and the file still there
-        quiet = abs(now - max(log.gone_since, log.active)) > _GONE_FOR
+        quiet = now - max(log.gone_since, log.active) > _GONE_FOR
         if not quiet or tailed.in_flight or not (log.drained or not log.open):
             return False
         log.close()

@@ -6,6 +6,7 @@ Files are told apart by their inode as long as they are held open, and by their 
 import logging
 import os
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -31,10 +32,19 @@ class Trouble:
 
 @dataclass(slots=True)
 class _Next:
-    """A file to be read when the present one is done, from `offset`."""
+    """A file to be read when the present one is done, from `offset`.
+
+    `fingerprint` and `modified` are as when it was put in line: it may be truncated while it waits.
+    """
 
     content: Content
-    offset: int = 0
+    offset: int
+    fingerprint: Fingerprint
+    modified: int
+
+    @classmethod
+    def of(cls, content: Content, offset: int = 0) -> "_Next":
+        return cls(content, offset, Fingerprint.of(content.head()), content.status().st_mtime_ns)
 
 
 class Sequence:
@@ -81,11 +91,11 @@ class Sequence:
             if status.st_mtime_ns < since or at_end:
                 self._known.append(Fingerprint.of(head(other)))
             elif status.st_size:
-                self._next.append(_Next(Content(other)))
+                self._next.append(_Next.of(Content(other)))
         size = present.status().st_size if at_end else 0
         if size and os.pread(present.fd, 1, size - 1) != b"\n":
             size = _line_start(present, size)
-        self._next.append(_Next(present, size))
+        self._next.append(_Next.of(present, size))
         self.position = size
         self._advance()
 
@@ -163,8 +173,7 @@ class Sequence:
         try:
             status = status or os.stat(self.path)
             if (status.st_dev, status.st_ino) == self._newest() and not self._must_not_trust(status):
-                if self._content is None and not self._next and status.st_size != self._offset:
-                    self._open_found(self.path)  # parked, and no longer quiet
+                self._look_again(status)
                 return
             arrived = Content(self.path)
         except OSError:
@@ -172,7 +181,17 @@ class Sequence:
         if self._content is None and not self._next and not self._retired:
             self._reopen_rotated()
         self._queue_successors(arrived)
-        self._next.append(_Next(arrived))
+        self._next.append(_Next.of(arrived))
+
+    def _look_again(self, status: os.stat_result) -> None:
+        """The same file is at the path."""
+        if self._next:
+            return
+        if self._content is None:
+            if status.st_size != self._offset:
+                self._open_found(self.path)  # parked, and no longer quiet
+        elif not self._segments[-1].fingerprint.size and next(self._unknown(self._content), None):
+            self._truncated(self._offset)  # written, copied and emptied between two looks
 
     def _must_not_trust(self, status: os.stat_result) -> bool:
         """Whether the inode alone says nothing: no handle keeps it from being used again, and no content is known."""
@@ -204,6 +223,15 @@ class Sequence:
 
     def _queue_successors(self, arrived: Content) -> None:
         """Files that were written and rotated between two looks stand between the present one and the path's."""
+        for other in self._unknown(arrived):
+            try:
+                self._next.append(_Next.of(Content(other)))
+            except OSError:
+                self._trouble.lost_files += 1
+                self._log.warning("%s: removed before it was read", other)
+
+    def _unknown(self, arrived: Content) -> Iterator[str]:
+        """Rotated files that are neither read nor in line, and no older than the present one; oldest first."""
         present = self._segments[-1]
         held = [arrived, *(waiting.content for waiting in self._next), *(content for content, _, _ in self._lingering)]
         held += [self._content] if self._content else []
@@ -214,11 +242,7 @@ class Sequence:
                 continue
             start = head(other)
             if start and not any(fingerprint.fits(start) for fingerprint in known):
-                try:
-                    self._next.append(_Next(Content(other)))
-                except OSError:
-                    self._trouble.lost_files += 1
-                    self._log.warning("%s: removed before it was read", other)
+                yield other
 
     def _watch_lingering(self, now: float) -> None:
         """A file that was left behind and grows is read on; one that stays quiet is closed."""
@@ -227,15 +251,16 @@ class Sequence:
             if content.status().st_size > offset:
                 self._lingering.remove(entry)
                 self._suspend()
-                self._next.appendleft(_Next(content, offset))
-            elif abs(now - since) > LINGER:
+                self._next.appendleft(_Next.of(content, offset))
+            elif now - since > LINGER:
                 self._lingering.remove(entry)
                 content.close()
 
     def _suspend(self) -> None:
         """Put the present file back in line, at its place."""
         if self._content is not None:
-            self._next.appendleft(_Next(self._content, self._offset))
+            segment = self._segments[-1]
+            self._next.appendleft(_Next(self._content, self._offset, segment.fingerprint, segment.modified))
             self._content = None
 
     def _truncated(self, offset: int) -> None:
@@ -247,12 +272,12 @@ class Sequence:
         waiting, self._next = self._next, deque()
         copy = self._find_copy(segment, offset)
         if copy is not None:
-            self._next.append(_Next(copy, offset))
-        elif self._tail:
+            self._next.append(_Next.of(copy, offset))
+        elif self._tail and segment.fingerprint.size:
             self._trouble.lost_bytes += self._tail
             self._log.warning("%s: truncated with %d bytes unread and no copy beside it", self.path, self._tail)
         self._queue_successors(content)  # it may have been copied and truncated more than once
-        self._next.append(_Next(content))
+        self._next.append(_Next.of(content))
         self._next.extend(waiting)
         self._retire_segment()
         self._advance()
@@ -293,17 +318,11 @@ class Sequence:
     def _advance(self) -> None:
         """Go on with the next file in line."""
         waiting = self._next.popleft()
-        self._enter(waiting.content, waiting.offset)
-
-    def _enter(self, content: Content, offset: int) -> None:
-        status = content.status()
-        start = content.head()
-        segment = Segment(
-            status.st_dev, status.st_ino, self.position, self.position - offset, Fingerprint.of(start),
-            status.st_mtime_ns,
-        )  # fmt: skip
+        device, inode = waiting.content.identity
+        base = self.position - waiting.offset
+        segment = Segment(device, inode, self.position, base, waiting.fingerprint, waiting.modified)
         self._segments = [*self._needed(), segment]
-        self._content, self._size, self._retired = content, status.st_size, False
+        self._content, self._size, self._retired = waiting.content, waiting.content.status().st_size, False
         self._want, self._tail = CHUNK, 0
 
     def _needed(self) -> list[Segment]:
