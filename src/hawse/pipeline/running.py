@@ -18,8 +18,11 @@ from hawse.net.http import Handler, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig
 from hawse.pipeline.graph import Graph, Node
+from hawse.pipeline.ledger.passage import outside
+from hawse.pipeline.ledger.report import report
 from hawse.pipeline.ledger.store import Kept
 from hawse.pipeline.logs import ComponentLog
+from hawse.pipeline.memory import shared
 from hawse.pipeline.telemetry import CONTENT_TYPE, ComponentMeter, Telemetry
 from hawse.pipeline.wiring import Wiring
 from hawse.state.storage import Storage
@@ -74,7 +77,7 @@ class Running:
         self._group = tasks
         self._failed = failed
         self._meters: list[ComponentMeter] = []
-        self._shared: dict[type, Any] = {}
+        self._shared = shared(graph.service.memory_limit, telemetry)
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._timeouts: set[asyncio.Timeout] = set()
         self._deadline = float("inf")
@@ -95,7 +98,8 @@ class Running:
 
     def spawn(self, node: Node, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         """Run a task of a component; see `component.Context.spawn`."""
-        task = self._group.create_task(self._guard(node, coroutine, name), name=f"{node.key}: {name}")
+        work = self._guard(node, coroutine, name)
+        task = self._group.create_task(work, name=f"{node.key}: {name}", context=outside())
         mine = self._tasks.setdefault(node.key, set())
         mine.add(task)
         task.add_done_callback(mine.discard)
@@ -161,9 +165,17 @@ class Running:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             server = ServerConfig(endpoint=f"{host}:{settings.port}")
             owner = f"{_METRICS}.readers[{number}]" if number else _METRICS
-            routes: dict[tuple[str, str], Handler] = {("GET", "/metrics"): self._exposition(settings)}
+            routes: dict[tuple[str, str], Handler] = {
+                ("GET", "/metrics"): self._exposition(settings),
+                ("GET", "/ledger"): self._ledger,
+            }
             port = await self.shared(HttpServers).mount(server, routes, owner=owner)
             self.ports = (*self.ports, port)
+
+    async def _ledger(self, request: Request) -> Response:
+        """The ledger as JSON; with `?by=source`, every source's as well."""
+        drawn = report(self.telemetry.ledger, sources="source" in request.query.get("by", ()))
+        return Response(200, msgspec.json.encode(drawn), content_type="application/json")
 
     def _exposition(self, settings: Prometheus) -> Handler:
         bare, unitless = settings.without_type_suffix, settings.without_units

@@ -11,11 +11,12 @@ import resource
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from hawse import __version__
 from hawse.component import Counter, Kind
 from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.ledger.metrics import samples
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _UNITS = {"s": "seconds", "ms": "milliseconds", "By": "bytes"}
@@ -111,12 +112,20 @@ class Telemetry:
             "# TYPE target_info gauge",
             f"target_info{_braces(sorted(self._resource.items()))} 1",
         ]
-        for family in sorted(self._families.values(), key=lambda family: family.name):
+        families = [*self._families.values(), *self._of_ledger()]
+        for family in sorted(families, key=lambda family: family.name):
             name = _exposed(family, without_type_suffix=without_type_suffix, without_units=without_units)
             help_ = family.description.replace("\\", "\\\\").replace("\n", "\\n")
             lines += [f"# HELP {name} {help_}", f"# TYPE {name} {family.kind}"]
             lines += [f"{name}{_braces(labels)} {_number(value)}" for labels, value in sorted(family.samples())]
         return "\n".join(lines) + "\n"
+
+    def _of_ledger(self) -> Iterable[Family]:
+        found: dict[str, Family] = {}
+        for name, kind, description, labels, value in samples(self.ledger):
+            family = found.setdefault(name, Family(name, kind, description, "1"))
+            family.sums[tuple(sorted(labels.items()))] = value
+        return found.values()
 
     def _sum(self, name: str, description: str, unit: str, read: Callable[[], float]) -> None:
         self._register(self._family(name, "counter", description, unit), read, {})

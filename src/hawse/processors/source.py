@@ -192,6 +192,7 @@ class Source(component.Processor):
         self._namer = Namer(config)
         self._output = output
         self._meter = context.meter
+        self._ledger = context.ledger
         self._counters: dict[str, Counter] = {}
         self._judge = Remembered(self._judge_anew)
 
@@ -207,6 +208,7 @@ class Source(component.Processor):
                 kept.append(group.with_resource(verdict))
             else:
                 filtered[verdict] = filtered.get(verdict, 0) + group.items
+                self._ledger.filtered(group, verdict)
         try:
             if kept:
                 await self._output.consume(batch.with_groups(kept))

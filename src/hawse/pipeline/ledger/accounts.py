@@ -1,7 +1,8 @@
 """The books: for each source, how many items stand on which account."""
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -59,6 +60,7 @@ class Books:
         self.rows: dict[str, dict[int, int]] = {}
         self.changed: list[set[str]] = []  # a set for each place where rows are kept: sources it has to write
         self._numbers: dict[Account, int] = {}
+        self._added: list[tuple[int, str, int]] | None = None
 
     def number(self, account: Account) -> int:
         """The number under which `add` knows an account."""
@@ -72,6 +74,9 @@ class Books:
     def add(self, entries: Iterable[tuple[int, str, int]]) -> None:
         """Add (account, source, items) each; items may be negative. About 0.2 µs an entry."""
         rows, changed = self.rows, self.changed
+        if self._added is not None:
+            entries = tuple(entries)
+            self._added += entries
         for account, source, items in entries:
             row = rows.get(source)
             if row is None:
@@ -79,6 +84,22 @@ class Books:
             row[account] = row.get(account, 0) + items
             for one in changed:
                 one.add(source)
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What is added in the block is taken out again if it raises. No `await` may be in it."""
+        before, self._added = self._added, []
+        try:
+            yield
+        except BaseException:
+            added, self._added = self._added, None
+            self.add([(account, source, -items) for account, source, items in added])
+            raise
+        else:
+            if before is not None:
+                before += self._added
+        finally:
+            self._added = before
 
     def on(self, account: int, source: str) -> int:
         """What stands on an account."""

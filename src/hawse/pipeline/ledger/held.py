@@ -5,7 +5,7 @@
     with held.entering(signal, sources), storage.transaction() as connection:
         ...                                            # insert the row
     ...
-    with storage.transaction() as connection:          # one of these, and the row deleted
+    with held.leaving(), storage.transaction() as connection:   # one of these, and the row deleted
         held.delivered(signal, sources)  |  held.refused(signal, sources, why)  |  held.dropped(signal, sources, why)
 
 Call them where no `await` lies between the call and the end of the transaction: what the ledger writes then is right
@@ -13,7 +13,7 @@ whenever the process dies. `reconcile`, once at the start, makes good what a mac
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from hawse.batch import Batch, Signal
 from hawse.component import Kind
@@ -59,6 +59,10 @@ class Held:
             raise
         if passage is not None:
             passage.entries += [(ahead, source, -items) for source, items in sources.items()]
+
+    def leaving(self) -> AbstractContextManager[None]:
+        """Around the transaction that deletes rows: what is said in it counts for nothing if it raises."""
+        return self._ledger.books.attempt()
 
     def delivered(self, signal: Signal, sources: Sources) -> None:
         """The destination has it."""

@@ -6,8 +6,7 @@ receipt, so the books are even at any moment. Busy (or a cancelled call) leaves 
 notes are thrown away: the records come again, and so does what is to be said of them.
 """
 
-from contextlib import suppress
-from contextvars import ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import TYPE_CHECKING
 
 from hawse.batch import Signal
@@ -51,8 +50,7 @@ class Passage:
         elif self.credit is None:
             self._ledger.books.add(self.entries)
         else:
-            self._ledger.books.add(self._received())
-            self._ledger.books.add(self.entries)
+            self._ledger.books.add(self._received() + self.entries)
 
     def take(self, part: "Passage") -> None:
         """Take over the notes of a part of this passage that has ended."""
@@ -76,16 +74,19 @@ class Passage:
 
     def _close(self) -> None:
         self.open = False
-        with suppress(ValueError):  # a call that is cleaned up elsewhere, at the end of the process
+        try:  # noqa: SIM105 - contextlib.suppress costs half a microsecond
             CURRENT.reset(self._token)
+        except ValueError:
+            pass  # a call that is cleaned up elsewhere, at the end of the process
         if self.credit is not None:
             self._ledger.open.discard(self)
 
     def _received(self) -> list[Entry]:
         """The receipt, under the sources that the records left under where those are others (enrichment)."""
-        credit = self.credit or ()
-        if not self.entries:
-            return [(self.receipt, source, items) for source, items in credit]
+        credit, receipt = self.credit or [], self.receipt
+        # The usual case, in a third of the time: no entries, or one for each group, which leaves.
+        if [(source, items) for _, source, items in self.entries] in ([], credit):
+            return [(receipt, source, items) for source, items in credit]
         signs = self._ledger.books.signs
         received: dict[str, int] = {}
         for source, items in credit:
@@ -95,7 +96,7 @@ class Passage:
             left[source] = left.get(source, 0) + signs[account] * items
         if any(left.values()):
             _move(received, left)
-        return [(self.receipt, source, items) for source, items in received.items()]
+        return [(receipt, source, items) for source, items in received.items()]
 
 
 def _move(received: dict[str, int], left: dict[str, int]) -> None:
@@ -120,3 +121,10 @@ def current() -> Passage | None:
     """The passage that this task is part of, unless it has ended."""
     passage = CURRENT.get()
     return passage if passage is not None and passage.open else None
+
+
+def outside() -> Context:
+    """For tasks that outlive the call in which they are made: what they say is not part of its passage."""
+    context = copy_context()
+    context.run(CURRENT.set, None)
+    return context
