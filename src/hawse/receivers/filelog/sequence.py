@@ -124,8 +124,7 @@ class Sequence:
 
     def _feed_held(self, saved: Position) -> None:
         """Give the parser again what it held. It hands nothing out of that: it held it because it could not."""
-        for begin, end in saved.held:
-            segment = [s for s in saved.segments if s.start <= begin][-1]
+        for segment, begin, end in _by_segment(saved):
             found = self._find(segment, begin - segment.base)
             if found is None:
                 self._trouble.lost_bytes += end - begin
@@ -366,6 +365,16 @@ class Sequence:
                 content.close()
         self._content, self._lingering = None, []
         self._next.clear()
+
+
+def _by_segment(saved: Position) -> Iterator[tuple[Segment, int, int]]:
+    """The held ranges, cut where one file ends and the next begins: a long line may be in several."""
+    ends = [segment.start for segment in saved.segments[1:]] + [saved.position]
+    for begin, end in saved.held:
+        for segment, behind in zip(saved.segments, ends, strict=True):
+            start, stop = max(begin, segment.start), min(end, behind)
+            if start < stop:
+                yield segment, start, stop
 
 
 def _line_start(content: Content, size: int) -> int:
