@@ -5,6 +5,7 @@ import string
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hawse.net.budget import Budget
 from hawse.net.head import decoded
 from hawse.net.http import HttpError, Response
 from hawse.net.parsing import RequestReader
@@ -26,7 +27,7 @@ class Sink:
 
     def request(self, incoming):
         try:
-            request = decoded(incoming)
+            request = decoded(incoming, Budget())
         except HttpError as error:
             self.seen.append(error.response.status)
             return

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from hawse.component import Problem, Section
-from hawse.values import ComponentID, Duration, ExtensionID
+from hawse.values import ByteSize, ComponentID, Duration, ExtensionID
 
 
 class Pipeline(Section, frozen=True):
@@ -123,3 +123,10 @@ class Service(Section, frozen=True):
         Duration,
         Meta(description="How long a stop may take to hand on what was accepted; below the pod's grace period.", ge=0),
     ] = Duration(25)
+    memory_limit: Annotated[
+        ByteSize,
+        Meta(
+            description="Memory of the whole process, of which half of what exceeds 64 MiB may be telemetry in flight. "
+            "0: that of its cgroup, 512 MiB without one."
+        ),
+    ] = ByteSize(0)

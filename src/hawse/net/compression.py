@@ -19,7 +19,12 @@ _WINDOW = 8 << 20  # RFC 8878, 3.1.1.1.2: what every decoder must support, and w
 
 
 class TooLarge(ValueError):
-    """More output than allowed. The message names the limit."""
+    """More output than `limit` allows, which is the name of a setting."""
+
+    def __init__(self, message: str = "", limit: str = "max_request_body_size") -> None:
+        super().__init__(f"{message} ({limit})")
+        self.message = message
+        self.limit = limit
 
 
 class Malformed(ValueError):
@@ -75,9 +80,9 @@ def decompress(body: bytes, encoding: str, limit: int, ratio: int = 0) -> bytes:
                 body = _DECODERS[name](body, allowed)
             except TooLarge:
                 if allowed == limit:
-                    raise TooLarge(f"decompressed, the body has over {limit} bytes (max_request_body_size)") from None
-                message = f"the body decompresses to over {ratio} times its size (max_decompression_ratio)"
-                raise TooLarge(message) from None
+                    raise TooLarge(f"decompressed, the body has over {limit} bytes") from None
+                message = f"the body decompresses to over {ratio} times its size"
+                raise TooLarge(message, "max_decompression_ratio") from None
     return body
 
 

@@ -3,13 +3,14 @@
 import asyncio
 import logging
 from collections import deque
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from hawse.net import cors
 from hawse.net.head import Incoming, decoded
 from hawse.net.http import HttpError, Response, StreamResponse, reason
 from hawse.net.parsing import RequestReader
+from hawse.values import Duration
 
 if TYPE_CHECKING:
     from hawse.net.listener import Listener
@@ -18,6 +19,8 @@ log = logging.getLogger("hawse.net.server")
 
 _LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read our answer
 _LINGER_BYTES = 64 << 20
+_RATE_GRACE = 10.0  # seconds of a request in which no rate is asked for
+_YOUNG = 1.0  # seconds that a connection has before it may be closed to make room for another
 _NO_BODY = frozenset({204, 304})
 
 
@@ -35,6 +38,7 @@ class Connection(asyncio.BufferedProtocol):
         self._lingering = -1  # bytes thrown away since we refused; -1 while we don't
         self._writable: asyncio.Future[None] | None = None
         self._full = False
+        self.peer = ""
         self._closing = False
         # What happens when: (loop time, what is late). Looked at by the listener's sweep, so that no timer is needed
         # per request.
@@ -46,14 +50,16 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
+        self.peer = address = str(peer[0]).removeprefix("::ffff:") if isinstance(peer, tuple) else ""
         self._reader = RequestReader(
             self._settings,
             self._listener.routes,
             self._listener.scratch,
             address,
             self,
+            self._listener.budget,
         )
+        self._began = self._listener.loop.time()
         self._listener.opened(self)
         self._set_deadline()
 
@@ -82,7 +88,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self._closing = True
-        self._waiting.clear()
+        while self._waiting:
+            if isinstance(waiting := self._waiting.popleft(), Incoming):
+                self._listener.budget.release(waiting.held)
+        self._reader.close()
         if self._task is not None:
             self._task.cancel()
         self._wake()
@@ -108,6 +117,11 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def request(self, incoming: Incoming) -> None:
+        most = self._settings.max_pipelined_requests
+        if len(self._waiting) >= most:
+            self._listener.budget.release(incoming.held)
+            message = f"more than {most} requests before the first was answered"
+            raise HttpError(429, message, {"retry-after": "0"}, limit="max_pipelined_requests")
         self._waiting.append(incoming)
 
     def refuse(self, error: HttpError) -> None:
@@ -120,12 +134,16 @@ class Connection(asyncio.BufferedProtocol):
         incoming = self._waiting.popleft()
         self.deadline = float("inf")
         if isinstance(incoming, HttpError):
-            self._finish(incoming.response)
+            self._finish(incoming)
             return
-        mount = incoming.route.mount
         self._task = self._listener.loop.create_task(self._answer(incoming))
-        mount.running.add(self._task)
-        self._task.add_done_callback(mount.running.discard)
+        incoming.route.mount.running.add(self._task)
+        self._task.add_done_callback(partial(self._answered, incoming))
+
+    def _answered(self, incoming: Incoming, task: asyncio.Task[None]) -> None:
+        incoming.route.mount.running.discard(task)
+        self._listener.budget.release(incoming.held)
+        incoming.held = 0
 
     async def _answer(self, incoming: Incoming) -> None:
         try:
@@ -152,15 +170,20 @@ class Connection(asyncio.BufferedProtocol):
     async def _handled(self, incoming: Incoming) -> Response:
         """The handler's response; a failure is answered with 500 and told once, here."""
         request = incoming.request
+        mount = incoming.route.mount
         try:
-            return await incoming.route.handler(decoded(incoming))
+            if len(mount.running) > (most := mount.settings.max_concurrent_requests):
+                message = f"{most} requests are being answered already"
+                raise HttpError(503, message, {"retry-after": "1"}, limit="max_concurrent_requests")
+            return await incoming.route.handler(decoded(incoming, self._listener.budget))
         except HttpError as error:
-            return error.response
+            if error.limit:
+                self._listener.refused(error.limit)
+            return mount.explain(request, error) if mount.explain and error.limit else error.response
         except ConnectionAbortedError:
             raise  # the handler wants this connection cut without an answer
         except Exception:
-            owner = incoming.route.mount.owner
-            log.exception("%s: %s %s from %s failed", owner, request.method, request.path, request.peer)
+            log.exception("%s: %s %s from %s failed", mount.owner, request.method, request.path, request.peer)
             return Response(500, "internal error; the server's log has details\n", content_type="text/plain")
 
     # --- answers ------------------------------------------------------------------------------------------------
@@ -208,8 +231,12 @@ class Connection(asyncio.BufferedProtocol):
             raise ConnectionResetError
         if self._full:
             self._writable = self._listener.loop.create_future()
-            async with asyncio.timeout(self._settings.write_timeout or None):
-                await self._writable
+            try:
+                async with asyncio.timeout(self._settings.write_timeout or None):
+                    await self._writable
+            except TimeoutError:
+                self._listener.refused("write_timeout")
+                raise
             if self._transport.is_closing():
                 raise ConnectionResetError
 
@@ -224,8 +251,12 @@ class Connection(asyncio.BufferedProtocol):
             lines += [f"{name}: {value}\r\n" for name, value in cors.headers(settings.cors, origin).items()]
         return "".join(lines)
 
-    def _finish(self, response: Response) -> None:
+    def _finish(self, error: HttpError) -> None:
         """Answer a request that wasn't read to its end, and hang up in a way that lets the client read the answer."""
+        if error.limit:
+            self._listener.refused(error.limit)
+        response = error.response
+        self._reader.close()
         head = _head(response.status, response.content_type, len(response.body), True)
         extra = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
         self._transport.write(head + extra.encode("latin-1", "replace") + b"\r\n" + response.body)
@@ -251,15 +282,23 @@ class Connection(asyncio.BufferedProtocol):
     def _set_deadline(self) -> None:
         if self._lingering >= 0:
             return
-        now, settings = self._listener.loop.time(), self._settings
         if self._reader.idle:
-            limit = settings.idle_timeout
-            self._began = now
-        elif self._reader.in_head:
-            limit = settings.read_header_timeout
-        else:
-            limit = settings.read_timeout
+            self._began = self._listener.loop.time()
+        limit = self._limit()[0]
         self.deadline = self._began + limit if limit else float("inf")
+
+    def _limit(self) -> tuple[float, str]:
+        """How many seconds after `_began` is late, 0 for never, and the setting that says so."""
+        settings, reader = self._settings, self._reader
+        if reader.idle:
+            return settings.idle_timeout, "idle_timeout"
+        if reader.in_head:
+            return settings.read_header_timeout, "read_header_timeout"
+        if settings.min_body_rate:
+            slow = _RATE_GRACE + reader.body_bytes / settings.min_body_rate
+            if slow < (settings.read_timeout or float("inf")):
+                return slow, "min_body_rate"
+        return settings.read_timeout, "read_timeout"
 
     def late(self) -> None:
         """The deadline has passed."""
@@ -267,15 +306,21 @@ class Connection(asyncio.BufferedProtocol):
         if self._lingering >= 0 or self._reader.idle:
             self._transport.abort() if self._lingering >= 0 else self._transport.close()
             return
-        name = "read_header_timeout" if self._reader.in_head else "read_timeout"
-        limit = getattr(self._settings, name)
-        self._finish(HttpError(408, f"the request was not complete within {limit} ({name})").response)
+        limit, name = self._limit()
+        message = f"the request was not complete within {Duration(limit)}"
+        if name == "min_body_rate":
+            message = f"the body came at less than {self._settings.min_body_rate} bytes per second"
+        self._finish(HttpError(408, message, limit=name))
 
-    def turn_away(self) -> None:
+    @property
+    def waits_since(self) -> float:
+        """Since when it has been waiting for a request's header, as loop time; infinity if it isn't, or is too new."""
+        waits = self._task is None and self._lingering < 0 and (self._reader.idle or self._reader.in_head)
+        return self._began if waits and self._listener.loop.time() - self._began > _YOUNG else float("inf")
+
+    def turn_away(self, message: str, limit: str) -> None:
         """Too many connections."""
-        limit = self._settings.max_connections
-        message = f"all {limit} connections are in use (max_connections)"
-        self._finish(HttpError(503, message, {"retry-after": "1"}).response)
+        self._finish(HttpError(503, message, {"retry-after": "1"}, limit=limit))
 
     def shut(self) -> None:
         """Close as soon as nothing is being answered."""

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from urllib.parse import unquote
 
+from hawse.net.budget import RETRY_AFTER, Budget
 from hawse.net.compression import ENCODINGS, Malformed, TooLarge, decompress
-from hawse.net.http import HttpError, Request
+from hawse.net.http import MALFORMED, HttpError, Request
 from hawse.net.routes import Route, Routes
 
 _NAMES: dict[bytes, str] = {}  # header names as sent → lower-case text; bounded, as a stranger chooses them
@@ -13,7 +14,7 @@ _NAMES: dict[bytes, str] = {}  # header names as sent → lower-case text; bound
 class Incoming:
     """A request whose head has been read."""
 
-    __slots__ = ("close", "continue_", "encoding", "http10", "length", "request", "route")
+    __slots__ = ("close", "continue_", "encoding", "held", "http10", "length", "request", "route")
 
     def __init__(self, request: Request, route: Route) -> None:
         self.request = request
@@ -23,6 +24,7 @@ class Incoming:
         self.continue_ = False
         self.encoding = ""
         self.length: int | None = None  # content-length; None for chunked, 0 for no body
+        self.held = 0  # bytes charged to the budget for it
 
 
 def read_head(
@@ -41,7 +43,8 @@ def read_head(
     incoming.http10 = version == "1.0"
     if chunked:
         if headers["transfer-encoding"].strip().lower() != "chunked" or incoming.http10:
-            raise HttpError(501, "the only transfer-encoding understood is chunked, of HTTP/1.1")
+            message = "the only transfer-encoding understood is chunked, of HTTP/1.1"
+            raise HttpError(501, message, limit=MALFORMED)
         incoming.length = None
     else:
         incoming.length = _length(headers)
@@ -89,7 +92,7 @@ def _headers(fields: Sequence[tuple[bytes, bytes]], version: str) -> dict[str, s
             hosts += 1
         headers[name] = f"{headers[name]}, {text}" if name in headers else text
     if hosts > 1 or (hosts == 0 and version == "1.1"):
-        raise HttpError(400, "a request needs exactly one Host header")
+        raise HttpError(400, "a request needs exactly one Host header", limit=MALFORMED)
     return headers
 
 
@@ -109,7 +112,8 @@ def _target(url: bytes) -> tuple[str, str]:
     try:
         text = url.decode("ascii")
     except UnicodeDecodeError:
-        raise HttpError(400, "the request target has bytes outside ASCII; percent-encode them") from None
+        message = "the request target has bytes outside ASCII; percent-encode them"
+        raise HttpError(400, message, limit=MALFORMED) from None
     if not text.startswith("/"):
         _, scheme, rest = text.partition("://")
         slash = rest.find("/")
@@ -118,15 +122,29 @@ def _target(url: bytes) -> tuple[str, str]:
     return unquote(path) if "%" in path else path, query.partition("#")[0]
 
 
-def decoded(incoming: Incoming) -> Request:
-    """The request with its body decompressed. Raises HttpError 400 or 413."""
+def no_room() -> HttpError:
+    """The answer where the memory budget is used up."""
+    message = "as much is in flight as memory allows; send it again later"
+    return HttpError(429, message, {"retry-after": str(RETRY_AFTER)}, limit="memory_limit")
+
+
+def decoded(incoming: Incoming, budget: Budget) -> Request:
+    """The request with its body decompressed, and charged for what came out. Raises HttpError 400, 413 or 429."""
     if incoming.encoding and incoming.request.body:
         settings = incoming.route.mount.settings
-        limit, ratio = settings.max_request_body_size, settings.max_decompression_ratio
+        most, ratio = settings.max_request_body_size, settings.max_decompression_ratio
+        room = most if budget.room(most, incoming.held) else budget.free
+        body = incoming.request.body
         try:
-            incoming.request.body = decompress(incoming.request.body, incoming.encoding, limit, ratio)
+            incoming.request.body = decompress(body, incoming.encoding, min(most, room), ratio)
         except TooLarge as error:
-            raise HttpError(413, str(error)) from None
+            if error.limit == "max_request_body_size" and room < most:
+                raise no_room() from None
+            raise HttpError(413, error.message, limit=error.limit) from None
         except Malformed as error:
             raise HttpError(400, str(error)) from None
+        budget.charge(len(incoming.request.body))
+        incoming.held += len(incoming.request.body)
+        budget.release(len(body))
+        incoming.held -= len(body)
     return incoming.request

@@ -97,14 +97,23 @@ class StreamResponse(Response):
 
 
 class HttpError(Exception):
-    """Raised by a handler, or by the server itself, to answer with a status and one sentence of plain text."""
+    """Raised by a handler, or by the server itself, to answer with a status and one sentence of plain text.
 
-    def __init__(self, status: int, message: str, headers: Mapping[str, str] = _NOTHING) -> None:
-        super().__init__(message)
-        self.response = Response(status, message + "\n", headers, "text/plain; charset=utf-8")
+    `limit` is the setting that was exceeded ("malformed" for what is no HTTP): it is named in the sentence's end, and
+    such answers are counted by it.
+    """
+
+    def __init__(self, status: int, message: str, headers: Mapping[str, str] = _NOTHING, limit: str = "") -> None:
+        self.message = f"{message} ({limit})" if limit and limit != MALFORMED else message
+        super().__init__(self.message)
+        self.limit = limit
+        self.response = Response(status, self.message + "\n", headers, "text/plain; charset=utf-8")
 
 
+MALFORMED = "malformed"
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+# How an owner of routes words the server's own refusals: its protocol may have a form for errors.
+Explain: TypeAlias = Callable[[Request, HttpError], Response]
 
 
 def reason(status: int) -> str:

@@ -2,11 +2,15 @@
 
 import asyncio
 import errno
+import heapq
 import logging
 import socket
+from collections import Counter
+from collections.abc import Callable
 from typing import TypeAlias, cast
 
 from hawse.diagnostics import HawseError
+from hawse.net.budget import Budget
 from hawse.net.connection import Connection
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig, split_endpoint
@@ -18,13 +22,23 @@ _Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 _SCRATCH = 256 << 10
 _BACKLOG = 1024
+_TURNED_AWAY = 256  # connections above the limit that may read why
 
 
 class Listener:
     """Sockets bound to an endpoint. The settings of the connection are those of its first owner."""
 
-    def __init__(self, settings: ServerConfig, owner: str) -> None:
+    def __init__(
+        self,
+        settings: ServerConfig,
+        owner: str,
+        budget: Budget | None = None,
+        refused: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Bodies are charged to `budget`; `refused` is told the name of the limit of each refusal."""
         self.settings = settings
+        self.budget = budget or Budget()
+        self.refused = refused
         self.owner = owner
         self.routes = Routes(settings)
         self.mounts: list[Mount] = []
@@ -32,6 +46,7 @@ class Listener:
         self.scratch = memoryview(bytearray(_SCRATCH))  # a receive is parsed before the next one, of whichever client
         self.loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
+        self._peers: Counter[str] = Counter()
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
@@ -74,12 +89,35 @@ class Listener:
         self._empty.clear()
         if self._sweeper is None:
             self._sweeper = self.loop.call_later(self._period, self._sweep)
-        if len(self._connections) > self.settings.max_connections:
-            connection.turn_away()
+        self._peers[connection.peer] += 1
+        most, most_of_peer = self.settings.max_connections, self.settings.max_connections_per_peer
+        if len(self._connections) > most + _TURNED_AWAY:
+            self.refused("max_connections")
+            connection.abort()
+        elif most_of_peer and self._peers[connection.peer] > most_of_peer:
+            connection.turn_away(
+                f"{connection.peer} has {most_of_peer} connections already", limit="max_connections_per_peer"
+            )
+        elif len(self._connections) > most and not self._make_room():
+            connection.turn_away(f"all {most} connections are in use", limit="max_connections")
+
+    def _make_room(self) -> bool:
+        """Close those that have waited longest for a request's header: a client must reckon with that between two.
+
+        Some at a time, so that looking for them does not cost more than a flood of connections costs its sender.
+        """
+        waiting = [(since, id(one), one) for one in self._connections if (since := one.waits_since) < float("inf")]
+        for _, _, connection in heapq.nsmallest(1 + self.settings.max_connections // 32, waiting):
+            self.refused("max_connections")
+            connection.abort()
+        return bool(waiting)
 
     def closed(self, connection: Connection) -> None:
         """Called by a connection when it has ended."""
         self._connections.discard(connection)
+        self._peers[connection.peer] -= 1
+        if not self._peers[connection.peer]:
+            del self._peers[connection.peer]
         if not self._connections:
             self._empty.set()
             self._stop_sweeping()

@@ -9,12 +9,15 @@ from typing import Protocol
 
 import httptools
 
-from hawse.net.head import Incoming, read_head
-from hawse.net.http import HttpError
+from hawse.net.budget import Budget
+from hawse.net.head import Incoming, no_room, read_head
+from hawse.net.http import MALFORMED, HttpError
 from hawse.net.routes import Routes
 from hawse.net.settings import ServerConfig
 
-_DIRECT = 64 << 10  # a body of known size above this is received in place, without passing the parser
+_DIRECT = 64 << 10  # what comes of a body of known size after this is received in place, without passing the parser
+_REQUEST = 1 << 10  # bytes that our own objects take for a request
+_SMALL_HEAD = 8 << 10
 
 
 class Sink(Protocol):
@@ -43,7 +46,9 @@ class RequestReader:
         scratch: memoryview,
         peer: str,
         sink: Sink,
+        budget: Budget | None = None,
     ) -> None:
+        self._budget = budget or Budget()
         self._settings = settings
         self._routes = routes
         self._scratch = scratch
@@ -55,6 +60,7 @@ class RequestReader:
         self._began = False  # whether the head began in the bytes being fed
         self._primed = False
         self._head_bytes = 0
+        self._head_held = 0  # bytes charged for a head that comes in pieces
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
@@ -83,8 +89,10 @@ class RequestReader:
         if self._view is not None:
             self._size += count
             if self._size == len(self._view):
-                self._parser = httptools.HttpRequestParser(self)  # the old one still waits for this body
-                self.on_message_complete()
+                try:
+                    self._filled()
+                except HttpError as error:
+                    self._fail(error)
             return
         self._began = False
         self._feed(self._scratch[:count])
@@ -92,6 +100,23 @@ class RequestReader:
             if not self._began:
                 self._head_bytes += count
             self._check_head()
+            self._charge_head()
+
+    def close(self) -> None:
+        """The client has gone: give back what its unfinished request was charged."""
+        self._give_back()
+        self._drop_body()
+
+    def _drop_body(self) -> None:
+        # A BytesIO that is collected together with a view of it complains (Python 3.13): first the view.
+        if self._view is not None:
+            self._view.release()
+        self._store = self._view = None
+
+    @property
+    def body_bytes(self) -> int:
+        """How much of the body has come."""
+        return self._size
 
     def _feed(self, data: memoryview) -> None:
         try:
@@ -100,15 +125,19 @@ class RequestReader:
             self._ignore_upgrade(data[pause.args[0] :])
         except httptools.HttpParserCallbackError as error:
             cause = error.__context__
-            self._fail(cause if isinstance(cause, HttpError) else HttpError(400, f"malformed request: {error}"))
+            self._fail(cause if isinstance(cause, HttpError) else _malformed(error))
         except httptools.HttpParserError as error:
-            self._fail(HttpError(400, f"malformed request: {error}"))
+            self._fail(_malformed(error))
 
     def _fail(self, error: HttpError) -> None:
+        incoming = self._incoming
+        if incoming is not None and (explain := incoming.route.mount.explain):
+            error.response = explain(incoming.request, error)
+        self._give_back()
         self.failed = True
         self.in_head = self.in_body = False
         self._pieces = []
-        self._store = self._view = None
+        self._drop_body()
         self._sink.refuse(error)
 
     # --- llhttp's callbacks -------------------------------------------------------------------------------------
@@ -125,6 +154,9 @@ class RequestReader:
             self._url += url
             self._head_bytes += len(url)
             self._check_head()
+            if len(self._url) > self._settings.max_url_bytes:
+                message = f"the path with its query has more than {self._settings.max_url_bytes} bytes"
+                raise HttpError(414, message, limit="max_url_bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._primed:
@@ -133,12 +165,13 @@ class RequestReader:
         self._head_bytes += len(name) + len(value) + 4
         self._check_head()
         if len(self._fields) > self._settings.max_header_count:
-            raise HttpError(431, f"more than {self._settings.max_header_count} header fields (max_header_count)")
+            message = f"more than {self._settings.max_header_count} header fields"
+            raise HttpError(431, message, limit="max_header_count")
 
     def _check_head(self) -> None:
         limit = self._settings.max_header_bytes
         if self._head_bytes > limit:
-            error = HttpError(431, f"the header has more than {limit} bytes (max_header_bytes)")
+            error = HttpError(431, f"the header has more than {limit} bytes", limit="max_header_bytes")
             if self._began:
                 raise error
             self._fail(error)
@@ -159,31 +192,86 @@ class RequestReader:
             self._peer,
         )
         incoming.close = not self._parser.should_keep_alive()
+        incoming.held = self._head_bytes + _REQUEST
+        self._budget.charge(incoming.held - self._head_held)
+        self._head_held = 0
         self._limit = incoming.route.mount.settings.max_request_body_size
         length = incoming.length
         if length is not None and length > self._limit:
-            raise HttpError(413, f"the body has {length} bytes, {self._limit} are allowed (max_request_body_size)")
+            raise _too_large(f"the body has {length} bytes, {self._limit} are allowed")
         if length != 0:
+            if self._budget.used >= self._budget.limit:
+                raise no_room()  # before a byte of the body is sent, where the client asks
             # BytesIO hands out the very bytes object that was received into, without a copy. Chunks are gathered in
             # one, too: a list of them would take many times the body's size if a stranger made them small.
-            if length is None:
+            if length is None or length > _DIRECT:
                 self._store = io.BytesIO()
-            elif length > _DIRECT:
-                self._store = io.BytesIO(bytes(length))
             self._sink.head(incoming)
 
     def on_body(self, piece: bytes) -> None:
         size = self._size + len(piece)
         if size > self._limit:
-            raise HttpError(413, f"the body has more than {self._limit} bytes (max_request_body_size)")
+            raise _too_large(f"the body has more than {self._limit} bytes")
+        self._charge(len(piece))
         if self._store is not None:
             self._store.write(piece)
+            self._size = size
             length = self._incoming.length if self._incoming is not None else None
-            if length is not None and size != length and self._view is None:
-                self._view = self._store.getbuffer()
+            if length is not None and size != length and size > _DIRECT:
+                self._widen(length)
         else:
             self._pieces.append(piece)
-        self._size = size
+            self._size = size
+
+    def _charge(self, size: int) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        if not self._budget.acquire(size, incoming.held):
+            raise no_room()
+        incoming.held += size
+
+    def _charge_head(self) -> None:
+        """A head that comes in pieces is kept. A small one always fits: health and metrics must be had at all times."""
+        if self.failed:
+            return
+        size = self._head_bytes - self._head_held
+        if self._head_bytes <= _SMALL_HEAD:
+            self._budget.charge(size)
+        elif not self._budget.acquire(size):
+            self._fail(no_room())
+            return
+        self._head_held += size
+
+    def _give_back(self) -> None:
+        if self._incoming is not None:
+            self._budget.release(self._incoming.held)
+            self._incoming.held = 0
+        self._budget.release(self._head_held)
+        self._head_held = 0
+        self._incoming = None
+
+    def _widen(self, length: int) -> None:
+        """Receive the next part in place. The room grows with what has come: announcing a body costs us nothing."""
+        capacity = min(length, 2 * self._size)
+        self._charge(capacity - self._size)
+        wider = io.BytesIO(bytes(capacity))
+        view = wider.getbuffer()
+        if self._view is not None:
+            view[: self._size] = self._view[: self._size]
+            self._view.release()
+        elif self._store is not None:
+            view[: self._size] = self._store.getvalue()
+        self._store, self._view = wider, view
+
+    def _filled(self) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        assert incoming.length is not None
+        if self._size < incoming.length:
+            self._widen(incoming.length)
+            return
+        self._parser = httptools.HttpRequestParser(self)  # the old one still waits for this body
+        self.on_message_complete()
 
     def on_message_complete(self) -> None:
         incoming = self._incoming
@@ -210,13 +298,21 @@ class RequestReader:
         """
         incoming = self._incoming
         if incoming is None:
-            self._fail(HttpError(400, "malformed request: unexpected upgrade"))
+            self._fail(_malformed("unexpected upgrade"))
             return
         framing = "transfer-encoding: chunked" if incoming.length is None else f"content-length: {incoming.length}"
         self._parser = httptools.HttpRequestParser(self)
         self._primed = True
-        self._parser.feed_data(f"POST / HTTP/1.1\r\nhost: -\r\n{framing}\r\n\r\n".encode())
+        self._feed(memoryview(f"POST / HTTP/1.1\r\nhost: -\r\n{framing}\r\n\r\n".encode()))
         self.in_head = False
         self._primed = self._incoming is not None
-        if rest:
+        if rest and not self.failed:
             self._feed(rest)
+
+
+def _malformed(what: object) -> HttpError:
+    return HttpError(400, f"malformed request: {what}", limit=MALFORMED)
+
+
+def _too_large(message: str) -> HttpError:
+    return HttpError(413, message, limit="max_request_body_size")

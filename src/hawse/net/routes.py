@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from hawse.diagnostics import HawseError
 from hawse.net import cors
-from hawse.net.http import Handler, HttpError, Request, Response
+from hawse.net.http import Explain, Handler, HttpError, Request, Response
 from hawse.net.settings import Cors, ServerConfig
 
 if TYPE_CHECKING:
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 class Mount:
     """What one owner has put on a listener: its settings and its requests that are being answered."""
 
-    def __init__(self, owner: str, settings: ServerConfig) -> None:
+    def __init__(self, owner: str, settings: ServerConfig, explain: Explain | None = None) -> None:
         self.owner = owner
         self.settings = settings
+        self.explain = explain
         self.running: set[asyncio.Task[None]] = set()
 
 

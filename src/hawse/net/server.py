@@ -1,10 +1,11 @@
 """The process's HTTP servers. Components mount routes; those with the same endpoint share its socket."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from hawse.diagnostics import HawseError
-from hawse.net.http import Handler
+from hawse.net.budget import Budget
+from hawse.net.http import Explain, Handler
 from hawse.net.listener import Listener
 from hawse.net.routes import Mount
 from hawse.net.settings import ServerConfig, split_endpoint
@@ -13,28 +14,38 @@ from hawse.net.settings import ServerConfig, split_endpoint
 class HttpServers:
     """All listeners of the process, by address; a component gets it by `context.shared(HttpServers)`."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: Budget | None = None, refused: Callable[[str], None] = lambda _: None) -> None:
+        """Bodies are charged to `budget`; `refused` is told the name of the limit of each refusal."""
+        self._budget = budget or Budget()
+        self._refused = refused
         self._listeners: list[Listener] = []
         self._lock = asyncio.Lock()
 
     async def mount(
-        self, settings: ServerConfig, routes: Mapping[tuple[str, str], Handler], *, owner: str, path: str = ""
+        self,
+        settings: ServerConfig,
+        routes: Mapping[tuple[str, str], Handler],
+        *,
+        owner: str,
+        path: str = "",
+        explain: Explain | None = None,
     ) -> int:
         """Answer (method, path) by handlers at `settings.endpoint`; return the port bound, which matters for port 0.
 
         A path ending in "/*" matches everything below it, the method "*" any method. Raises HawseError where the
         address cannot be bound, another owner has one of the routes, or has the socket with other TLS settings; they
         are placed at `path`, which is where the settings are in the configuration (the owner, where it isn't given).
+        `explain` words refusals of requests to these routes; without it they are plain text.
         """
         async with self._lock:
             at = path or owner
             listener = self._shared(settings, owner, at)
             if listener is None:
                 self._check_port(settings.endpoint, owner, at)
-                listener = Listener(settings, owner)
+                listener = Listener(settings, owner, self._budget, self._refused)
                 await listener.open(at)
                 self._listeners.append(listener)
-            mount = Mount(owner, settings)
+            mount = Mount(owner, settings, explain)
             listener.routes.add(mount, routes, settings.endpoint, at)
             listener.mounts.append(mount)
             return listener.port

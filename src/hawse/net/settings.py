@@ -70,15 +70,32 @@ class ServerConfig(Section, frozen=True):
     max_decompression_ratio: Annotated[
         int, Meta(ge=0, description="Largest ratio of decompressed to sent, for bodies above 1 MiB. 0 is no limit.")
     ] = 1100  # deflate reaches 1032 at most: this bounds zstd
-    max_header_bytes: ByteSize = ByteSize(64 << 10)
-    max_header_count: Annotated[int, Meta(ge=1)] = 100
-    max_connections: Annotated[int, Meta(ge=1)] = 4096
-    read_header_timeout: Duration = Duration(60)
+    max_url_bytes: Annotated[ByteSize, Meta(description="Longest path with its query.")] = ByteSize(8 << 10)
+    max_header_bytes: Annotated[ByteSize, Meta(description="Largest header, all its fields and the URL together.")] = (
+        ByteSize(64 << 10)
+    )
+    max_header_count: Annotated[int, Meta(ge=1, description="Fields of a header at most.")] = 100
+    max_connections: Annotated[
+        int, Meta(ge=1, description="At most; above, those that wait for a request longest are closed.")
+    ] = 4096
+    max_connections_per_peer: Annotated[
+        int, Meta(ge=0, description="From one address (a proxy in front is one, too). 0 is no limit.")
+    ] = 1024
+    max_concurrent_requests: Annotated[int, Meta(ge=1, description="Being answered at the same time.")] = 1024
+    max_pipelined_requests: Annotated[
+        int, Meta(ge=1, description="Sent on a connection before the first of them is answered.")
+    ] = 100
+    read_header_timeout: Annotated[Duration, Meta(description="For a request's header. 0 is no limit.")] = Duration(10)
     read_timeout: Annotated[Duration, Meta(description="For a whole request. 0 is no limit.")] = Duration(300)
+    min_body_rate: Annotated[
+        ByteSize, Meta(description="Bytes per second of a body, after its first 10 seconds. 0 is no limit.")
+    ] = ByteSize(1 << 10)
     write_timeout: Annotated[Duration, Meta(description="For the client to take an answer's next piece.")] = Duration(
         30
     )
-    idle_timeout: Duration = Duration(60)
+    idle_timeout: Annotated[Duration, Meta(description="For a connection's next request. 0 is no limit.")] = Duration(
+        60
+    )
     include_metadata: Annotated[bool, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = False
     response_headers: dict[str, str] = field(default_factory=dict)
 

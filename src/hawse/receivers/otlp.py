@@ -1,7 +1,7 @@
 """Takes OTLP over HTTP (opentelemetry-proto, docs/specification.md, "OTLP/HTTP"), in protobuf or JSON.
 
 The answer tells what became of the batch: 200 means that it is safe, 503 that the client should keep it and try again,
-400 that it will never be taken. Nothing is kept here.
+429 the same because memory is used up, 400 that it will never be taken. Nothing is kept here.
 """
 
 import time
@@ -28,7 +28,7 @@ from hawse.component import (
     Section,
     Stability,
 )
-from hawse.net.http import Handler, Request, Response
+from hawse.net.http import Handler, HttpError, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig, split_endpoint
 from hawse.wire import WireError, field, varint
@@ -36,7 +36,7 @@ from hawse.wire import WireError, field, varint
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
 # Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
-_INVALID_ARGUMENT, _UNAVAILABLE = 3, 14
+_INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 8, 13, 14
 _COMPLAIN_EVERY = 30.0  # seconds
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
 
@@ -106,7 +106,9 @@ class Otlp(Receiver):
         http = self._config.protocols.http
         if http is not None:
             routes = {("POST", http.path(signal)): self._handler(signal) for signal in self._outputs}
-            self.port = await self._servers.mount(http, routes, owner=self._context.id, path="protocols.http")
+            self.port = await self._servers.mount(
+                http, routes, owner=self._context.id, path="protocols.http", explain=explain
+            )
             self._context.log.info("listening for OTLP/HTTP on %s", http.endpoint)
 
     async def stop(self) -> None:
@@ -148,6 +150,15 @@ class Otlp(Receiver):
         if now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now
             self._context.log.warning("%s from %s, answered with 400", message, peer or "an unknown address")
+
+
+def explain(request: Request, error: HttpError) -> Response:
+    """A refusal of the server's own as OTLP has it: a Status in the encoding of the request, `error`'s status."""
+    status = error.response.status
+    if request.content_type not in {_PROTOBUF, _JSON, "application/protobuf"}:
+        return error.response
+    code = {429: _RESOURCE_EXHAUSTED, 503: _UNAVAILABLE}.get(status, _INVALID_ARGUMENT if status < 500 else _INTERNAL)
+    return _status(status, code, error.message, as_json=request.content_type == _JSON, headers=error.response.headers)
 
 
 # An Export…ServiceResponse without partial_success: all was taken.
