@@ -130,6 +130,19 @@ def test_a_restart_continues(tmp_path):
     second.stop()
 
 
+def test_a_reload_counts_nothing_twice(tmp_path):
+    process = Process(tmp_path)
+    process.deliver(batch((pod("web"), 3)))
+    process.kept.close()
+    process.kept = Kept(process.ledger, process.storage)
+    process.kept.open()
+    process.deliver(batch((pod("web"), 2)))
+    process.stop()
+    process = Process(tmp_path)
+    assert total(process.ledger) == {"received": 5, "delivered": 5}
+    process.stop()
+
+
 def test_it_is_written_with_the_offsets(tmp_path):
     first = Process(tmp_path / "a")
     first.deliver(batch((pod("web"), 3)))

@@ -29,7 +29,6 @@ class Ledger:
 
     def __init__(self, most_sources: int = 2000) -> None:
         self.since = time.time()
-        self.restored = False  # whether it continues another process's
         self.books = Books()
         self.sources = Sources(self._retire, most_sources)
         self.open: set[Passage] = set()

@@ -49,7 +49,7 @@ class Kept:
         self._books.changed.append(self._changed)
         try:
             with self._storage.connection as connection:
-                if not self._ledger.restored:
+                if not self._books.rows:  # else it is a reload, or another storage has told
                     self._restore(connection)
                 self._write(connection)
         except (sqlite3.Error, msgspec.MsgspecError) as error:
@@ -82,7 +82,7 @@ class Kept:
             self._ledger.sources.names.add(source)
         since = connection.execute("SELECT since FROM ledger_written").fetchone()
         if since:
-            self._ledger.since, self._ledger.restored = since[0], True
+            self._ledger.since = since[0]
         self._make_even()
 
     def _make_even(self) -> None:
