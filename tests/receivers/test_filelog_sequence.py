@@ -1,0 +1,157 @@
+"""What rotation does between two looks, at its worst moments, one by one (tests/crash/test_reader.py: at random ones)."""
+
+import gzip
+import logging
+import os
+import shutil
+import time
+
+import pytest
+from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs
+
+from hawse.codecs.container_log import Parser
+from hawse.receivers.filelog import position
+from hawse.receivers.filelog.log import Log
+from hawse.receivers.filelog.sequence import Trouble
+
+_LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
+_FLUSH = 3600.0
+
+
+def _line(text, tag="F", second=0):
+    return f"2026-11-24T13:05:{second:02d}.123456789Z stdout {tag} {text}\n".encode()
+
+
+class Reader:
+    def __init__(self, path, kept=None):
+        self.log = Log(str(path), Parser(), Trouble(), _LOG, 1 << 20)
+        self.got = []
+        if kept is None:
+            self.log.begin(at_end=False, since=0)
+        else:
+            self.log.restore(kept)
+
+    def read(self):
+        """All that there is now; returns the bodies so far."""
+        for _ in range(50):
+            if not self.log.poll(time.monotonic(), _FLUSH):
+                break
+            for records in self.log.turn(bytearray, time.monotonic(), _FLUSH).values():
+                found = ResourceLogs.FromString(b"".join(records.scope()))
+                self.got += [record.body.string_value for scope in found.scope_logs for record in scope.log_records]
+        return self.got
+
+    def again(self, path):
+        """Another process goes on from what this one kept."""
+        kept = position.decode(position.encode(self.log.saved()))
+        self.log.close()
+        return Reader(path, kept)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "0.log"
+
+
+def _append(path, *lines):
+    with path.open("ab") as file:
+        file.write(b"".join(lines))
+
+
+def _copy_and_truncate(path):
+    older = sorted((int(one.name.split(".")[-1]), one) for one in path.parent.glob("0.log.*"))
+    for number, one in reversed(older):
+        one.rename(path.with_name(f"0.log.{number + 1}"))
+    shutil.copy2(path, path.with_name("0.log.1"))
+    os.truncate(path, 0)
+
+
+def test_copied_and_truncated_before_anything_was_read_of_it(path):
+    path.touch()
+    reader = Reader(path)
+    _append(path, _line("one"))
+    _copy_and_truncate(path)
+    _append(path, _line("two", second=1))
+    assert reader.read() == ["one", "two"]
+    reader.log.close()
+
+
+def test_copied_and_truncated_before_anything_was_read_and_silent_since(path):
+    path.touch()
+    reader = Reader(path)
+    _append(path, _line("one"))
+    _copy_and_truncate(path)
+    reader.log.look()
+    assert reader.read() == ["one"]
+    reader.log.close()
+
+
+@pytest.mark.parametrize("after", [[], [_line("four", second=4)]])
+def test_copied_and_truncated_while_it_waits_in_line(path, after):
+    _append(path, _line("one"))
+    reader = Reader(path)
+    assert reader.read() == ["one"]
+    _copy_and_truncate(path)
+    _append(path, _line("two", second=2))
+    reader = reader.again(path)  # the copy is being read, and the file at the path waits
+    _copy_and_truncate(path)
+    _append(path, _line("three", second=3))
+    _copy_and_truncate(path)
+    _append(path, *after)
+    assert reader.read() == ["two", "three", *(["four"] if after else [])]
+    reader.log.close()
+
+
+def test_a_torn_first_line_does_not_make_files_alike(path):
+    _append(path, b"2026-11-24T13:05")  # what one sees of a line that is being written
+    reader = Reader(path)
+    _append(path, _line("x")[16:])
+    assert reader.read() == ["x"]
+    for number in range(2):
+        path.rename(path.with_name(f"0.log.20261124-13050{number}"))
+        _append(path, _line(f"y{number}", second=number))
+    reader.log.look()
+    assert reader.read() == ["x", "y0", "y1"]
+    reader.log.close()
+
+
+def test_a_long_line_that_is_in_two_files_is_whole_after_a_restart(path):
+    _append(path, _line("a" * 10, "P"))
+    reader = Reader(path)
+    reader.read()
+    rotated = path.with_name("0.log.20261124-130501")
+    path.rename(rotated)
+    _append(path, _line("b" * 10, "P"))
+    reader.log.look()
+    assert reader.read() == []
+    with gzip.open(f"{rotated}.gz", "wb") as packed:
+        packed.write(rotated.read_bytes())
+    rotated.unlink()
+    reader = reader.again(path)
+    _append(path, _line("c"))
+    assert reader.read() == ["a" * 10 + "b" * 10 + "c"]
+    reader.log.close()
+
+
+def test_what_is_held_waits_anew_after_a_restart(path):
+    _append(path, _line("a", "P"))
+    reader = Reader(path)
+    reader.read()
+    reader = reader.again(path)
+    assert reader.read() == []
+    _append(path, _line("b"))
+    assert reader.read() == ["ab"]
+    reader.log.close()
+
+
+def test_a_clock_that_is_set_back_does_not_cut_a_line(path, monkeypatch):
+    _append(path, _line("a", "P"))
+    reader = Reader(path)
+    reader.read()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() - 3600)
+    monkeypatch.setattr(time, "time_ns", lambda: int((real() - 3600) * 1e9))
+    assert reader.read() == []
+    _append(path, _line("b"))
+    assert reader.read() == ["ab"]
+    reader.log.close()
