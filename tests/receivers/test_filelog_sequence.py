@@ -106,7 +106,6 @@ def test_a_torn_first_line_does_not_make_files_alike(path):
     _append(path, b"2026-11-24T13:05")  # what one sees of a line that is being written
     reader = Reader(path)
     _append(path, _line("x")[16:])
-    assert reader.read() == ["x"]
     for number in range(2):
         path.rename(path.with_name(f"0.log.20261124-13050{number}"))
         _append(path, _line(f"y{number}", second=number))
