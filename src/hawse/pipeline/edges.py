@@ -249,7 +249,7 @@ def from_receiver(
     """What a receiver hands batches to. Who refuses is logged here, where the batch would be lost."""
     items = signal.items
     words = items.replace("_", " ")
-    receipt = ledger.account(signal, str(Kind.RECEIVER), id_, Outcome.RECEIVED)
+    receipt = ledger.account(signal, Kind.RECEIVER, id_, Outcome.RECEIVED)
     edge = Answers(
         Received(consumer, ledger, receipt),
         meter.counter(f"receiver_accepted_{items}", f"Number of {words} taken and made safe by what is behind."),
@@ -284,7 +284,7 @@ def to_queue(consumer: Consumer, ledger: Ledger, own: ComponentLedger) -> Consum
 
 def copied(ways: Sequence[Consumer], ledger: Ledger, kind: Kind, id_: str, signal: Signal, log: Log) -> Consumer:
     """One batch to several consumers. A copy is one more record to be accounted for."""
-    number = ledger.account(signal, str(kind), id_, Outcome.COPIED)
+    number = ledger.account(signal, kind, id_, Outcome.COPIED)
     return Noted(FanOut([Branch(way, ledger) for way in ways], log), ledger, number, len(ways) - 1)
 
 

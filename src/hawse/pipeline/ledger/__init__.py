@@ -36,7 +36,8 @@ class Ledger:
 
     def account(self, signal: Signal, kind: str, component: str, outcome: Outcome, reason: str = "") -> int:
         """The number of an account."""
-        return self.books.number(Account(signal, kind, component, outcome, reason))
+        # Of plain text: msgspec writes no subclasses of str.
+        return self.books.number(Account(signal, str(kind), str(component), outcome, str(reason)))
 
     def service(self, signal: Signal, outcome: Outcome) -> int:
         """The account for what no component is answerable for."""

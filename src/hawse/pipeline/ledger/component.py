@@ -40,7 +40,7 @@ class ComponentLedger:
         if found is None:
             if reason and len(self._numbers) >= _REASONS:
                 reason = OTHER
-            found = self._ledger.account(signal, str(self._kind), self._component, outcome, reason)
+            found = self._ledger.account(signal, self._kind, self._component, outcome, reason)
             self._numbers[signal, outcome, reason] = found
         return found
 

@@ -23,7 +23,7 @@ _COLUMNS = {
 }
 
 
-class Line(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Line(msgspec.Struct, kw_only=True):
     """Items of a signal: of the process, of a source, or of a component.
 
     received + copied + produced = delivered + consumed + filtered + refused + dropped + in_flight + unaccounted.
