@@ -71,7 +71,7 @@ async def killed(root: Path, *, kills: int, seed: int, queue: bool, rate: float 
 
 async def _kill(tiers: Tiers, name: str, report: Report) -> None:
     flow = await tiers.flow()
-    seen = max(0, flow.unanswered) + max(0, flow.sending)
+    seen = max(0, flow.unanswered) + max(0, flow.held)
     report.max_in_flight = max(report.max_in_flight, seen)
     # Who does not answer yet may have begun nevertheless.
     report.in_flight_at_kills += seen if flow.unanswered >= 0 else report.max_in_flight

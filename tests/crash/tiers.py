@@ -39,7 +39,11 @@ _SETTINGS = {
     },
     "backend": {},
 }
-QUEUE = {"exporters.sumologic.sending_queue": "{enabled: true, storage: file_storage}"}
+QUEUE = {
+    "extensions.file_storage.directory": "${env:HAWSE_STATE}",
+    "service.extensions": "[file_storage]",
+    "exporters.sumologic.sending_queue": "{enabled: true, storage: file_storage}",
+}
 
 
 class Flow(msgspec.Struct):
@@ -48,8 +52,7 @@ class Flow(msgspec.Struct):
     stored: int = -1
     unanswered: int = -1  # records that the collector has handed out
     backlog: int = -1  # bytes
-    sending: int = -1  # records that enrichment has handed out
-    queued: int = 0
+    held: int = -1  # records that enrichment answers for: under way and, where it has a queue, waiting there
 
 
 class Tiers:
@@ -198,8 +201,7 @@ class Tiers:
             flow.unanswered = int(collector["otelcol_receiver_in_flight_log_records"])
             flow.backlog = int(collector["hawse_filelog_backlog_bytes"])
         if enrichment is not None:
-            flow.sending = int(enrichment["otelcol_exporter_in_flight_log_records"])
-            flow.queued = int(enrichment.get("otelcol_exporter_queue_size", 0))
+            flow.held = int(enrichment["hawse_ledger_in_flight_items"])
         return flow
 
     async def faults(self, *rules: Mapping[str, object], seed: int = 0) -> None:
@@ -256,7 +258,7 @@ class Tiers:
             now = await self.flow()
             if now != before:
                 before, since = now, time.monotonic()
-            idle = (now.unanswered, now.backlog, now.sending, now.queued) == (0, 0, 0, 0)
+            idle = (now.unanswered, now.backlog, now.held) == (0, 0, 0)
             if (
                 idle
                 and now.stored >= 0
