@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 
 from hawse.batch import Signal
@@ -42,18 +42,23 @@ class Commits:
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self.failure = ""  # why the disk does not take deletions
 
-    async def put(self, entry: Entry) -> None:
-        """Return once the row is on disk, and the entry in line. Raises Busy; neither is the case then."""
+    def put(self, entry: Entry) -> Awaitable[None]:
+        """Give the entry its number now. What is returned, to be awaited at once, ends when the row is on disk and the
+        entry in line; or raises Busy, and neither is the case.
+        """
         waiting = _Waiting(entry)
         self._line.enter(entry)
         self._puts.append(waiting)
         self._schedule(0)
+        return self._written(waiting)
+
+    async def _written(self, waiting: _Waiting) -> None:
         try:
             await waiting.done
         except asyncio.CancelledError:
             if waiting in self._puts:
                 self._puts.remove(waiting)
-                self._line.leave(entry)
+                self._line.leave(waiting.entry)
             raise
 
     def delete(self, id_: int, account: Callable[[], None]) -> None:

@@ -49,7 +49,7 @@ class Letters:
         request = refusal.request
         letter = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "exporter": self._name,
+            "exporter": str(self._name),
             "signal": str(request.signal),
             "items": request.items,
             "reason": refusal.answer.reason,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import msgspec
 
 from hawse.batch import Batch, Signal
-from hawse.component import Busy, Meter, Request, RequestExporter
+from hawse.component import Busy, Meter, Refused, Request, RequestExporter
 from hawse.net.retry import RetryConfig
 from hawse.pipeline.attempts import Attempts, Refusal
 from hawse.pipeline.commits import Commits, told
@@ -27,7 +27,8 @@ from hawse.state.settings import QueueConfig
 
 _PATIENCE = 5.0  # seconds that requests under way get when the process stops
 _AGAIN = 5.0  # seconds until a disk that can't be read is asked again
-_GIVEN_BACK = 256  # pages a step, when the queue is empty
+_IDLE = 1.0  # seconds after which an empty queue gives disk space back
+_GIVEN_BACK, _KEPT = 256, 1024  # pages: at a time, and what is kept for the next batches
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Request]).decode
 
@@ -64,6 +65,7 @@ class DurableQueue:
         self._results: dict[int, asyncio.Future[None]] = {}
         self._room: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.TimerHandle | None = None
         self._counted = _Counters(meter)
         self._measure(meter)
 
@@ -106,8 +108,9 @@ class DurableQueue:
     async def stop(self) -> None:
         """Let what is under way arrive, for a moment; the rest stays on disk."""
         self._stopping.set()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._idle):
+            if timer is not None:
+                timer.cancel()
         while self._room:
             self._let_in()
         try:
@@ -131,14 +134,20 @@ class DurableQueue:
     async def consume(self, batch: Batch) -> None:
         """See `component.Consumer`: returns when the batch is on disk. Busy when the queue, or the disk, is full."""
         await self._admit(lambda: not self._line.full(), batch)
-        requests = self._exporter.prepare(batch)
+        try:
+            requests = self._exporter.prepare(batch)
+        except Refused:
+            self._let_in()
+            raise
         payload = _pack(requests)
         items = batch.items
-        await self._admit(lambda: self._line.room(len(payload), items), batch)
+        await self._admit(lambda: self._line.room(len(payload), items), batch, first=True)
         sources = self._held.sources(batch)
         entry = Entry(0, time.time(), str(batch.signal), items, len(payload), sources, payload)
+        putting = self._commits.put(entry)
+        self._let_in()  # there may be room for one more
         try:
-            await self._commits.put(entry)
+            await putting
         except Busy:
             self._counted.failed(batch)
             raise
@@ -149,24 +158,21 @@ class DurableQueue:
         else:
             self._pump()
 
-    async def _admit(self, fits: Callable[[], bool], batch: Batch) -> None:
-        """Return when there is room."""
-        waited = False
+    async def _admit(self, fits: Callable[[], bool], batch: Batch, *, first: bool = False) -> None:
+        """Return when there is room. First come, first served: `first` is for who has had its turn already."""
         while not self._stopping.is_set():
-            if not fits() and self._config.overflow == "drop_oldest":
-                while not fits() and self._drop_oldest():
-                    pass
-            if fits():
-                if waited:  # there may be room for one more
-                    self._let_in()
+            mine = first or not self._room
+            while mine and not fits() and self._config.overflow == "drop_oldest" and self._drop_oldest():
+                pass
+            if mine and fits():
                 return
             if not self._config.block_on_overflow:
                 self._counted.failed(batch)
                 raise Busy(self._full())
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._room.append(turn)
+            (self._room.appendleft if first else self._room.append)(turn)
             await turn
-            waited = True
+            first = True
         raise Busy("the process stops")
 
     def _full(self) -> str:
@@ -197,8 +203,8 @@ class DurableQueue:
                 self._pump_later()
                 return
             if entry is None:
-                if not self._line.requests:
-                    self._give_back()
+                if not self._line.requests and self._idle is None:
+                    self._idle = asyncio.get_running_loop().call_later(_IDLE, self._give_back)
                 return
             if self._config.overflow == "drop_oldest" and self._line.too_old(entry):
                 self._give_up(entry, "expired")
@@ -280,9 +286,10 @@ class DurableQueue:
                 return
 
     def _give_back(self) -> None:
-        """The queue is empty: let the disk have its pages, a few at a time."""
-        if self._disk.give_back(_GIVEN_BACK) and not self._stopping.is_set():
-            asyncio.get_running_loop().call_later(0.1, self._pump)
+        """The queue was empty a moment ago: let the disk have its pages, a few at a time."""
+        self._idle = None
+        if not self._line.requests and not self._stopping.is_set() and self._disk.give_back(_GIVEN_BACK, _KEPT):
+            self._idle = asyncio.get_running_loop().call_later(_IDLE / 10, self._give_back)
 
     def _measure(self, meter: Meter) -> None:
         line = self._line

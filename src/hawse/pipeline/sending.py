@@ -103,4 +103,4 @@ class Sending(Component):
             )
         except OSError as error:
             fix = f"free space there, and let uid {os.getuid()} write"
-            raise HawseError.of("HW302", f"cannot open the queue: {error}", fix=fix, path="sending_queue") from None
+            raise HawseError.of("HW132", f"cannot open the queue: {error}", fix=fix, path="sending_queue") from None

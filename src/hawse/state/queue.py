@@ -98,15 +98,17 @@ class DiskQueue:
             yield from rows
             after = rows[-1].id
 
-    def give_back(self, pages: int) -> bool:
-        """Give unused pages back to the disk, up to so many; whether there were as many."""
+    def give_back(self, pages: int, kept: int) -> bool:
+        """Give up to so many unused pages back to the disk, but for those to be kept; whether there are more."""
         connection = self.storage.connection
         try:
             free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-            connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            if free > kept:
+                # As a script: `execute` takes one step, which is one page.
+                connection.executescript(f"PRAGMA incremental_vacuum({min(pages, free - kept)})")
         except sqlite3.Error:
             return False
-        return free > pages
+        return free - pages > kept
 
     def _select(self, query: str, values: tuple[int, ...]) -> list[sqlite3.Row]:
         try:
