@@ -146,6 +146,7 @@ async def _talk(data: bytes, step: int) -> None:
     await asyncio.sleep(0)
     _LISTENER._stop_sweeping()
     assert not _LISTENER._connections
+    assert _LISTENER.budget.used == 0, "not all that was charged was given back"
 
 
 def _post(body: bytes, *headers: str, path: str = "/v1/logs", kind: str = "application/x-protobuf") -> bytes:

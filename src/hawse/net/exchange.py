@@ -73,6 +73,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._exchange: Exchange | None = None
         self._fields: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        self._quiet = 0  # bytes since the last piece of a body
         self._until_eof = False
         self._drain: asyncio.Future[None] | None = None
         self._full = False
@@ -99,7 +100,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         An answer that comes before all is sent ends the sending, and the connection.
         """
         self._exchange = exchange
-        self._head_bytes = 0
+        self._head_bytes = self._quiet = 0
         if size <= _TOGETHER:
             self._transport.write(b"".join((head, *parts)))
             return
@@ -135,16 +136,19 @@ class ClientConnection(asyncio.BufferedProtocol):
         if exchange is None:  # nobody asked: a time-out notice, or garbage
             self.close()
             return
+        self._quiet += nbytes
         try:
             self._parser.feed_data(self._scratch[:nbytes])
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._lose(cause if isinstance(cause, Lost) else Lost(f"the answer is no HTTP/1.1: {error}"))
             return
-        if exchange.status == 0 and not exchange.over:
-            self._head_bytes += nbytes
-            if self._head_bytes > _HEAD_LIMIT:
-                self._lose(Lost("the header of the answer does not end"))
+        if not exchange.over:
+            if exchange.status == 0:
+                self._head_bytes += nbytes
+            if self._quiet > _HEAD_LIMIT:
+                what = "a chunk's extension or a trailer" if exchange.status else "the header"
+                self._lose(Lost(f"{what} of the answer does not end"))
 
     def eof_received(self) -> bool:
         return False
@@ -203,6 +207,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def on_body(self, piece: bytes) -> None:
         exchange = self._exchange
+        self._quiet = 0
         if exchange is None or exchange.head_only:
             return
         exchange.pieces.append(piece)

@@ -57,10 +57,12 @@ class RequestReader:
         self.failed = False
         self.in_head = False
         self.in_body = False
-        self._began = False  # whether the head began in the bytes being fed
         self._primed = False
-        self._head_bytes = 0
+        self._head_bytes = 0  # of the fields that are whole
+        self._open = 0  # bytes of a head that has not come whole, beyond these
+        self._known = 0  # bytes of what has just come that belong to whole fields and bodies
         self._head_held = 0  # bytes charged for a head that comes in pieces
+        self._quiet = 0  # bytes since the last piece of a body
         self._url = b""
         self._fields: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
@@ -94,13 +96,17 @@ class RequestReader:
                 except HttpError as error:
                     self._fail(error)
             return
-        self._began = False
+        self._known = 0
+        self._quiet += count
         self._feed(self._scratch[:count])
+        self._check_framing()
         if self.in_head and not self.failed:
-            if not self._began:
-                self._head_bytes += count
-            self._check_head()
-            self._charge_head()
+            self._open += count - self._known
+            try:
+                self._check_head()
+                self._charge_head()
+            except HttpError as error:
+                self._fail(error)
 
     def close(self) -> None:
         """The client has gone: give back what its unfinished request was charged."""
@@ -143,16 +149,17 @@ class RequestReader:
     # --- llhttp's callbacks -------------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        self.in_head = self._began = True
+        self.in_head = True
         if not self._primed:
             self._url = b""
             self._fields = []
-            self._head_bytes = 0
+            self._head_bytes = self._open = 0
 
     def on_url(self, url: bytes) -> None:
         if not self._primed:
             self._url += url
             self._head_bytes += len(url)
+            self._known += len(url)
             self._check_head()
             if len(self._url) > self._settings.max_url_bytes:
                 message = f"the path with its query has more than {self._settings.max_url_bytes} bytes"
@@ -162,25 +169,31 @@ class RequestReader:
         if self._primed:
             return
         self._fields.append((name, value))
-        self._head_bytes += len(name) + len(value) + 4
+        size = len(name) + len(value) + 4
+        self._head_bytes += size
+        self._known += size
         self._check_head()
         if len(self._fields) > self._settings.max_header_count:
             message = f"more than {self._settings.max_header_count} header fields"
             raise HttpError(431, message, limit="max_header_count")
 
+    def _check_framing(self) -> None:
+        """Trailers and chunk extensions have no end of their own, and the parser keeps a field until it is whole."""
+        if self._quiet > self._settings.max_header_bytes and self.in_body and not self.failed and self._view is None:
+            message = f"more than {self._settings.max_header_bytes} bytes of chunk extensions or trailers"
+            self._fail(HttpError(431, message, limit="max_header_bytes"))
+
     def _check_head(self) -> None:
         limit = self._settings.max_header_bytes
-        if self._head_bytes > limit:
-            error = HttpError(431, f"the header has more than {limit} bytes", limit="max_header_bytes")
-            if self._began:
-                raise error
-            self._fail(error)
+        if self._head_bytes + self._open > limit:
+            raise HttpError(431, f"the header has more than {limit} bytes", limit="max_header_bytes")
 
     def on_headers_complete(self) -> None:
         if self._primed:
             return
         self.in_head = False
         self.in_body = True
+        self._quiet = 0
         self._pieces = []
         self._size = 0
         incoming = self._incoming = read_head(
@@ -192,9 +205,10 @@ class RequestReader:
             self._peer,
         )
         incoming.close = not self._parser.should_keep_alive()
-        incoming.held = self._head_bytes + _REQUEST
-        self._budget.charge(incoming.held - self._head_held)
+        self._budget.release(self._head_held)
         self._head_held = 0
+        incoming.held = self._head_bytes + _REQUEST
+        self._budget.charge(incoming.held)
         self._limit = incoming.route.mount.settings.max_request_body_size
         length = incoming.length
         if length is not None and length > self._limit:
@@ -209,6 +223,8 @@ class RequestReader:
             self._sink.head(incoming)
 
     def on_body(self, piece: bytes) -> None:
+        self._quiet = 0
+        self._known += len(piece)
         size = self._size + len(piece)
         if size > self._limit:
             raise _too_large(f"the body has more than {self._limit} bytes")
@@ -232,14 +248,12 @@ class RequestReader:
 
     def _charge_head(self) -> None:
         """A head that comes in pieces is kept. A small one always fits: health and metrics must be had at all times."""
-        if self.failed:
-            return
-        size = self._head_bytes - self._head_held
-        if self._head_bytes <= _SMALL_HEAD:
+        whole = self._head_bytes + self._open
+        size = max(0, whole - self._head_held)
+        if whole <= _SMALL_HEAD:
             self._budget.charge(size)
         elif not self._budget.acquire(size):
-            self._fail(no_room())
-            return
+            raise no_room()
         self._head_held += size
 
     def _give_back(self) -> None:
