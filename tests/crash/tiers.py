@@ -144,6 +144,7 @@ class Tiers:
                 "HAWSE_OTLP_HOST": "127.0.0.1",
                 "HAWSE_OTLP_PORT": str(self.ports["logs-enrichment"]),
                 "HAWSE_BACKEND_ENDPOINT": self.url("backend"),
+                "HAWSE_QUEUE": "true" if self.queue else "false",
             },
             "logs-collector": {
                 "HAWSE_LOGS_INCLUDE": json.dumps([str(self.load.root / "containers" / "*.log")]),
@@ -201,7 +202,7 @@ class Tiers:
             flow.unanswered = int(collector["otelcol_receiver_in_flight_log_records"])
             flow.backlog = int(collector["hawse_filelog_backlog_bytes"])
         if enrichment is not None:
-            flow.held = int(enrichment["hawse_ledger_in_flight_items"])
+            flow.held = int(enrichment.get("hawse_ledger_in_flight_items", 0))  # no batch yet: no series
         return flow
 
     async def faults(self, *rules: Mapping[str, object], seed: int = 0) -> None:
