@@ -35,6 +35,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     },
     Kind.EXTENSION: {
         "file_storage": "hawse.extensions.file_storage",
+        "health_check": "hawse.extensions.health_check",
     },
 }
 

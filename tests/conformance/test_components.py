@@ -37,6 +37,7 @@ MINIMAL = {
     ("exporter", "sumologic"): {"endpoint": "http://127.0.0.1:1/receiver"},
     ("connector", "forward"): {},
     ("extension", "file_storage"): {"directory": "{tmp}/state"},
+    ("extension", "health_check"): {"endpoint": "127.0.0.1:0"},
 }
 
 # An API server that is away: no reason not to start.

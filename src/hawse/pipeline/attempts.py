@@ -15,7 +15,8 @@ import zstandard
 from hawse.batch import Batch
 from hawse.codecs import otlp
 from hawse.codecs.otlp_halves import halves
-from hawse.component import Busy, Exporter, Refused, Request, RequestExporter, TooLarge
+from hawse.component import Busy, Consumer, Refused, Request, RequestExporter, TooLarge
+from hawse.health import Progress
 from hawse.net.retry import RetryConfig, deliver
 from hawse.wire import WireError
 
@@ -49,12 +50,15 @@ class Attempts:
         stopping: asyncio.Event | None = None,
         *,
         catch_all: bool = False,
+        progress: Progress | None = None,
     ) -> None:
         self.exporter = exporter
         self._retry = retry
         self._log = log
         self._stopping = stopping
         self._catch_all = catch_all
+        self._progress = progress or Progress("")
+        self._rest = retry.max_interval
         self._in_a_row = 0
         self._told = float("-inf")
         self._untold = 0
@@ -93,14 +97,21 @@ class Attempts:
             self._in_a_row = 0
 
     async def _attempt(self, request: Request) -> None:
+        failure, rest = "", 0.0
+        self._progress.attempt()
         try:
             await self.exporter.send(request)
-        except (Busy, Refused):
+        except Busy as busy:
+            failure, rest = busy.reason, max(self._rest, busy.retry_after or 0.0)
+            raise
+        except Refused:
             raise
         except Exception as problem:
             if not self._catch_all:
                 raise
             raise Refused(f"the exporter failed: {type(problem).__name__}: {problem}", "exporter_failed") from problem
+        finally:
+            self._progress.attempted(failure, rest)
 
     def _parts(self, request: Request, answer: Refused) -> list[Request]:
         too_large = isinstance(answer, TooLarge)
@@ -131,7 +142,7 @@ class BatchRequest(Request):
 class Whole(RequestExporter):
     """An exporter that takes batches, seen as one that sends requests."""
 
-    def __init__(self, exporter: Exporter) -> None:
+    def __init__(self, exporter: Consumer) -> None:
         self._exporter = exporter
 
     def prepare(self, batch: Batch) -> list[Request]:

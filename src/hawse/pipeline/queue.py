@@ -16,6 +16,7 @@ import msgspec
 
 from hawse.batch import Batch, Signal
 from hawse.component import Busy, Meter, Refused, Request, RequestExporter
+from hawse.health import Progress
 from hawse.net.retry import RetryConfig
 from hawse.pipeline.attempts import Attempts, Refusal
 from hawse.pipeline.commits import Commits, told
@@ -48,6 +49,7 @@ class DurableQueue:
         held: Held,
         meter: Meter,
         log: Log,
+        progress: Progress | None = None,
     ) -> None:
         """`retry` says how long to wait between attempts; they have no end."""
         endless = msgspec.structs.replace(retry, enabled=True, max_elapsed_time=type(retry.max_elapsed_time)(0))
@@ -58,8 +60,10 @@ class DurableQueue:
         self._held = held
         self._log = log
         self._stopping = asyncio.Event()
-        self._attempts = Attempts(exporter, endless, log, self._stopping, catch_all=True)
+        self._attempts = Attempts(exporter, endless, log, self._stopping, catch_all=True, progress=progress)
         self._line = Line(disk, config)
+        if progress is not None:
+            progress.waiting = lambda: self._line.requests
         self._commits = Commits(disk, held, self._line)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._results: dict[int, asyncio.Future[None]] = {}

@@ -14,6 +14,7 @@ from hawse.component import Component, Kind, Ledger, Meter
 from hawse.config.configuration import SECTIONS
 from hawse.config.settings import Prometheus
 from hawse.diagnostics import Finding, HawseError, Severity, Where
+from hawse.health import Health
 from hawse.net.http import Handler, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig
@@ -81,7 +82,7 @@ class Running:
         self._tasks: dict[str, set[asyncio.Task[None]]] = {}
         self._timeouts: set[asyncio.Timeout] = set()
         self._deadline = float("inf")
-        self._wiring = Wiring(graph, self.meter, telemetry.ledger)
+        self._wiring = Wiring(graph, self.meter, telemetry.ledger, self.shared(Health))
         self._kept: list[Kept] = []  # where the ledger is written
 
     # --- what contexts lend
@@ -138,6 +139,7 @@ class Running:
         Raises HawseError with what is wrong; call `stop` then as well, to end what was started before it.
         """
         for node in self.graph.nodes:
+            self.shared(Health).starting(node.path)
             try:
                 component = self._wiring.make(node, ServiceContext(node, self, self.meter(node)))
                 self.components[node.key] = component
@@ -149,10 +151,12 @@ class Running:
             except Exception as problem:
                 _trace(node)
                 raise HawseError([_internal(node, "it could not start", problem)]) from problem
+        self.shared(Health).starting(_METRICS)
         try:
             await self._serve_metrics()
         except HawseError as problem:
             raise HawseError(_attributed(problem.findings, _METRICS)) from problem
+        self.shared(Health).starting("")
 
     def _keep_ledger(self, storage: Storage) -> None:
         kept = Kept(self.telemetry.ledger, storage)
@@ -191,6 +195,7 @@ class Running:
 
         Returns the paths of the components that had not drained by then. May be called after a failed start.
         """
+        self.shared(Health).stopping()
         loop = asyncio.get_running_loop()
         self._deadline = min(self._deadline, loop.time() + drain)
         late: list[str] = []

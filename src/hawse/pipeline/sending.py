@@ -9,9 +9,11 @@ from typing import Any
 from hawse.batch import Batch
 from hawse.component import Component, Context, Exporter, Kind, Refused, RequestExporter
 from hawse.diagnostics import HawseError
+from hawse.health import Progress
 from hawse.net.retry import RetryConfig
 from hawse.pipeline.attempts import Attempts, Packed, Refusal, Whole
 from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.ledger.edges import Branch
 from hawse.pipeline.ledger.held import Held
 from hawse.pipeline.letters import Letters
 from hawse.pipeline.queue import DurableQueue
@@ -31,15 +33,18 @@ class Sending(Component):
     told to the ledger. If it refused all of it, so does `consume`.
     """
 
-    def __init__(self, exporter: Exporter, config: Any, context: Context, ledger: Ledger) -> None:
+    def __init__(
+        self, exporter: Exporter, config: Any, context: Context, ledger: Ledger, progress: Progress | None = None
+    ) -> None:
         self._exporter = exporter
         self._context = context
         self._ledger = ledger
         self._settings: QueueConfig = getattr(config, "sending_queue", None) or QueueConfig(enabled=False)
         self._retry: RetryConfig = getattr(config, "retry_on_failure", None) or _OFF
         self.on_disk = self._settings.enabled and self._settings.storage is not None
-        self._requests = exporter if isinstance(exporter, RequestExporter) else Whole(exporter)
-        self._attempts = Attempts(self._requests, self._retry, context.log)
+        self._requests = exporter if isinstance(exporter, RequestExporter) else Whole(Branch(exporter, ledger))
+        self._progress = progress or Progress(context.id)
+        self._attempts = Attempts(self._requests, self._retry, context.log, progress=self._progress)
         self._letters = Letters(self._requests, context.id, None, context.log)
         self._turns = Turns(self._settings, context.meter) if self._settings.enabled and not self.on_disk else None
         self._queue: DurableQueue | None = None
@@ -100,6 +105,7 @@ class Sending(Component):
                 Held(self._ledger, Kind.EXPORTER, context.id),
                 context.meter,
                 context.log,
+                self._progress,
             )
         except OSError as error:
             fix = f"free space there, and let uid {os.getuid()} write"

@@ -5,6 +5,7 @@ from typing import Any
 
 from hawse.batch import Signal
 from hawse.component import Component, Consumer, Context, Kind
+from hawse.health import Health, Progress
 from hawse.pipeline import edges
 from hawse.pipeline.graph import Graph, Node
 from hawse.pipeline.ledger import Ledger
@@ -17,10 +18,11 @@ from hawse.pipeline.telemetry import ComponentMeter
 class Wiring:
     """Every node must be made after those that it hands batches to, as `Graph.nodes` has them."""
 
-    def __init__(self, graph: Graph, meter: Callable[[Node], ComponentMeter], ledger: Ledger) -> None:
+    def __init__(self, graph: Graph, meter: Callable[[Node], ComponentMeter], ledger: Ledger, health: Health) -> None:
         self._graph = graph
         self._meter = meter
         self._ledger = ledger
+        self._health = health
         self._entries: dict[tuple[str, Signal], Consumer] = {}
 
     def make(self, node: Node, context: Context) -> Component:
@@ -29,7 +31,7 @@ class Wiring:
         if node.kind in {Kind.EXPORTER, Kind.EXTENSION}:
             made: Any = create(node.config, context)
             if node.kind is Kind.EXPORTER:
-                made = Sending(made, node.config, context, self._ledger)
+                made = Sending(made, node.config, context, self._ledger, self._progress(node))
         else:
             outputs = self._outputs(node)
             # A processor is in one pipeline, so it has one output.
@@ -53,9 +55,12 @@ class Wiring:
                 outputs[signal] = edges.from_receiver(consumer, meter, signal, log, self._ledger, node.id)
             else:
                 begins = signal not in self._signals_into(node)
-                own = self.own(node)
-                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal, self._ledger, own, begins=begins)
+                ledger, own, progress = self._ledger, self.own(node), self._progress(node)
+                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal, ledger, own, progress, begins=begins)
         return outputs
+
+    def _progress(self, node: Node) -> Progress:
+        return self._health.progress(node.key, node.path)
 
     def own(self, node: Node) -> ComponentLedger:
         """What the component says to the ledger."""
@@ -68,13 +73,13 @@ class Wiring:
     def _enter(self, node: Node, consumer: Any) -> None:
         """Remember how batches of each signal get into a node."""
         meter = self._meter(node)
-        ledger, own = self._ledger, self.own(node)
+        ledger, own, progress = self._ledger, self.own(node), self._progress(node)
         for signal in self._signals_into(node):
             if isinstance(consumer, Sending) and consumer.on_disk:
                 entry = edges.to_queue(consumer, ledger, own)
             elif node.kind is Kind.EXPORTER:
-                entry = edges.to_exporter(consumer, meter, signal, ledger, own)
+                entry = edges.to_exporter(consumer, meter, signal, ledger, own, progress)
             else:
                 ends = signal not in self._graph.outputs(node.key)
-                entry = edges.into(node.kind, consumer, meter, signal, ledger, own, ends=ends)
+                entry = edges.into(node.kind, consumer, meter, signal, ledger, own, progress, ends=ends)
             self._entries[node.key, signal] = entry
