@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from hawse import component
 from hawse.component import Context, ExtensionFactory, Need, Problem, Stability, Writes
+from hawse.health import Health
 from hawse.state.storage import Storage
 
 
@@ -31,14 +32,16 @@ def needs(config: Config) -> Iterator[Need]:
 class FileStorage(component.Extension, Storage):
     """The open state file."""
 
-    def __init__(self, config: Config, context: Context) -> None:  # noqa: ARG002
+    def __init__(self, config: Config, context: Context) -> None:
         self._config = config
+        self._context = context
         self._open = False
 
     async def start(self) -> None:
         """Open the file; see `Storage.open_storage`."""
         self.open_storage(self._config.directory)
         self._open = True
+        self._context.shared(Health).check(f"extensions.{self._context.id}", self.problem)
 
     async def stop(self) -> None:
         """Close it."""

@@ -23,6 +23,7 @@ from hawse.net.settings import ServerConfig, split_endpoint
 from hawse.values import Duration
 
 _BEAT = 1.0  # seconds between two looks
+_FULL_FOR = 5  # looks
 _STATUS = {True: "Server available", False: "Server not available"}  # as OpenTelemetry's extension words it
 
 
@@ -86,8 +87,8 @@ class HealthCheck(component.Extension):
         self._began = time.time()
         self._lag = 0.0
         self._stuck: set[str] = set()
-        budget = context.shared(Budget)
-        self._health.check("service.memory_limit", lambda: _over(budget))
+        self._memory = Memory(context.shared(Budget))
+        self._health.check("service.memory_limit", self._memory.why_not)
         context.meter.gauge("hawse_event_loop_lag_seconds", "How late the event loop was, lately.", lambda: self._lag)
         self.port = 0
 
@@ -114,6 +115,7 @@ class HealthCheck(component.Extension):
             self._lag = max(late, 0.9 * self._lag)
             if late > self._config.stuck_after:
                 self._context.log.error("the event loop was blocked for %.0fs", late)
+            self._memory.look()
             _, conditions = self._health.liveness(self._config.stuck_after)
             self._health.readiness()
             self._tell({one.component: one.reason for one in conditions if one.state is State.STUCK})
@@ -167,10 +169,22 @@ def _time(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _over(budget: Budget) -> str:
-    if not budget.over:
-        return ""
-    return f"{budget.used >> 10} of {budget.limit >> 10} KiB for data in flight are used"
+class Memory:
+    """Whether the memory budget is used up: not for a moment, which back-pressure makes of any full load."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._over = 0  # looks in a row
+
+    def look(self) -> None:
+        """Note how it stands, every second."""
+        self._over = self._over + 1 if self._budget.over else 0
+
+    def why_not(self) -> str:
+        """Why there is no room, if there was none at the last looks."""
+        if self._over < _FULL_FOR:
+            return ""
+        return f"data in flight takes {self._budget.used >> 10} of {self._budget.limit >> 10} KiB"
 
 
 factory = ExtensionFactory("health_check", Config, HealthCheck, needs=needs, stability=Stability.ALPHA)

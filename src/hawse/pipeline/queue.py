@@ -179,6 +179,10 @@ class DurableQueue:
             first = True
         raise Busy("the process stops")
 
+    def why_full(self) -> str:
+        """Why no batch fits; "" while one may."""
+        return self._full() if self._line.full() and self._config.overflow != "drop_oldest" else ""
+
     def _full(self) -> str:
         line = self._line
         why = f"its oldest batch waits for {line.age():.0f}s (max_age)" if line.overdue() else "queue_size"

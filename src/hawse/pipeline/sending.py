@@ -56,6 +56,11 @@ class Sending(Component):
             self._queue = self._open()
             self._queue.start()
 
+    def why_full(self) -> str:
+        """Why no batch can be taken now; "" while one can."""
+        queue = self._queue or self._turns
+        return queue.why_full() if queue is not None else ""
+
     async def stop(self) -> None:
         """Stop the queue, then the exporter."""
         try:

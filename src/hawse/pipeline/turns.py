@@ -31,6 +31,13 @@ class Turns:
         meter.gauge("exporter_queue_size", "Current size of the sending queue, in the sizer's unit.", self._now)
         meter.gauge("exporter_queue_capacity", "Its bound, in the sizer's unit.", lambda: int(config.queue_size))
 
+    def why_full(self) -> str:
+        """Why no batch fits; "" while one may."""
+        return "" if self._fits(1) else self._full()
+
+    def _full(self) -> str:
+        return f"the sending queue is full: {self._used} of {self._config.queue_size} {self._config.sizer}"
+
     def _now(self) -> float:
         return self._used
 
@@ -60,7 +67,6 @@ class Turns:
                 f"exporter_enqueue_failed_{items}",
                 f"Number of {items.replace('_', ' ')} handed back, for the queue could not take them.",
             ).add(batch.items)
-            reason = f"the sending queue is full: {self._used} of {self._config.queue_size} {self._config.sizer}"
-            raise Busy(reason)
+            raise Busy(self._full())
         async with self._room:
             await self._room.wait_for(lambda: self._fits(size))

@@ -32,6 +32,7 @@ class Wiring:
             made: Any = create(node.config, context)
             if node.kind is Kind.EXPORTER:
                 made = Sending(made, node.config, context, self._ledger, self._progress(node))
+                self._health.check(node.path, made.why_full)
         else:
             outputs = self._outputs(node)
             # A processor is in one pipeline, so it has one output.

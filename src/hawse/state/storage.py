@@ -27,6 +27,7 @@ _PRAGMAS = (
     "wal_autocheckpoint = 128",
     "journal_size_limit = 4194304",
 )
+_LITTLE = 4 << 20  # bytes left on a disk that is as good as full
 _CHECKED_WHOLE = 64 << 20  # bytes
 
 Hook: TypeAlias = Callable[[sqlite3.Connection], None]
@@ -68,6 +69,7 @@ class Storage:
     path: str
     directory: str
     connection: sqlite3.Connection
+    failure: str = ""  # why the disk did not take the last transaction
     _hooks: tuple[Hook, ...] = ()
     _recovered: tuple[Callable[[], None], ...] = ()
 
@@ -141,8 +143,27 @@ class Storage:
                 for hook in self._hooks:
                     hook(connection)
         except sqlite3.Error as error:
+            self.failure = f"{self.path}: {error}"
             self.recover(error)
-            raise OSError(f"{self.path}: {error}") from error
+            raise OSError(self.failure) from error
+        self.failure = ""
+
+    def problem(self) -> str:
+        """Why the disk would not take state now; "" where nothing is known to be in the way.
+
+        After a failure it is asked again: without data coming in, nobody else would find out that it is well again.
+        """
+        try:
+            volume = os.statvfs(self.directory)
+            if self.failure:
+                with self.transaction() as connection:
+                    connection.execute("INSERT OR REPLACE INTO state VALUES ('', 'probe', x'', unixepoch())")
+        except OSError as error:
+            return str(error)
+        if volume.f_flag & os.ST_RDONLY:
+            return f"{self.directory} is on a read-only volume"
+        free = volume.f_bavail * volume.f_frsize
+        return f"{self.directory} has {free >> 10} KiB left" if free < _LITTLE else ""
 
     def recover(self, error: sqlite3.Error) -> None:
         """If an error says that the file is damaged, begin a new one with what can be read of it."""
