@@ -1,6 +1,9 @@
 """Content encodings against other implementations, and bounds while decompressing."""
 
 import gzip
+import os
+import random
+import time
 import zlib
 
 import pytest
@@ -8,7 +11,7 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hawse.net.compression import Malformed, TooLarge, compress, decompress
+from hawse.net.compression import Malformed, TooLarge, compress, decompress, decompressing
 
 REFERENCE = {"gzip": gzip.decompress, "deflate": zlib.decompress, "zlib": zlib.decompress, "none": bytes, "": bytes}
 REFERENCE["zstd"] = lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)
@@ -97,3 +100,39 @@ def test_any_bytes_are_decompressed_or_refused(encoding, body):
             assert len(decompress(start + body, encoding, 5000)) <= 5000
         except (Malformed, TooLarge):
             pass
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "says"),
+    [
+        ("gzip", gzip.compress(b"") * 500_000, "4096 gzip members"),
+        ("zstd", zstandard.ZstdCompressor().compress(b"") * 1_000_000, "4096 zstd frames"),
+        ("zstd", b"\x28\xb5\x2f\xfd\0\x58" + b"\0\0\0" * 5_000_000 + b"\1\0\0", "65536 zstd blocks"),
+    ],
+)
+def test_parts_without_number_cost_next_to_nothing(encoding, body, says):
+    """Each part costs us a call, and in gzip's case a copy of what is behind it: twenty megabytes of them took hours."""
+    began = time.process_time()
+    with pytest.raises(Malformed, match=says):
+        decompress(body, encoding, 20 << 20)
+    assert time.process_time() - began < 1
+
+
+def test_many_members_and_frames_are_joined():
+    parts = [os.urandom(random.randrange(3000)) for _ in range(300)]
+    assert decompress(b"".join(map(gzip.compress, parts)), "gzip", 20 << 20) == b"".join(parts)
+    packed = zstandard.ZstdCompressor()
+    assert decompress(b"".join(map(packed.compress, parts)), "zstd", 20 << 20) == b"".join(parts)
+
+
+def test_large_bodies_come_in_steps():
+    body = os.urandom(2_500_000) + b"x" * 3_000_000
+    for encoding, packed in (("gzip", gzip.compress(body)), ("deflate", zlib.compress(body))):
+        sizes, steps = [], decompressing(packed, encoding, 20 << 20)
+        try:
+            while True:
+                sizes.append(next(steps))
+        except StopIteration as done:
+            assert done.value == body
+        assert sum(sizes) == len(body)
+        assert max(sizes) <= 1 << 20

@@ -1,5 +1,6 @@
 """The request reader alone: whatever arrives, in whatever pieces, becomes the same requests or the same refusal."""
 
+import asyncio
 import string
 
 from hypothesis import given, settings
@@ -27,7 +28,7 @@ class Sink:
 
     def request(self, incoming):
         try:
-            request = decoded(incoming, Budget())
+            request = asyncio.run(decoded(incoming, Budget()))
         except HttpError as error:
             self.seen.append(error.response.status)
             return

@@ -4,7 +4,8 @@
 bounded while it is produced.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeAlias
 
 import zstandard
 from isal import igzip_lib, isal_zlib
@@ -15,7 +16,17 @@ ENCODINGS = ("gzip", "zstd", "deflate", "identity")
 _GzipError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # the stubs take it for an instance
 _PIECE = 256 << 10
 _UNJUDGED = 1 << 20  # a small body may have any ratio
+_STEP = 1 << 20  # bytes of output, about a millisecond
+_WHOLE = 1 << 20  # bytes of input up to which a single member is fed at once
+_SLICE = 64 << 10
+# Parts that a body may have. Each costs us more than its bytes cost the sender, who needs few: 4096 members are a
+# gigabyte of bgzip's, 65536 blocks are eight of zstd's.
+_MEMBERS = 4096
+_BLOCKS = 65_536
 _WINDOW = 8 << 20  # RFC 8878, 3.1.1.1.2: what every decoder must support, and what a stranger may make us allocate
+
+
+Steps: TypeAlias = Generator[int, None, bytes]
 
 
 class TooLarge(ValueError):
@@ -73,11 +84,21 @@ def decompress(body: bytes, encoding: str, limit: int, ratio: int = 0) -> bytes:
     Gives at most `limit` bytes and, above 1 MiB, at most `ratio` times the input (0: any). Raises TooLarge, Malformed,
     or KeyError with the name of an encoding that is not in ENCODINGS.
     """
+    steps = decompressing(body, encoding, limit, ratio)
+    try:
+        while True:
+            next(steps)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+
+
+def decompressing(body: bytes, encoding: str, limit: int, ratio: int = 0) -> Steps:
+    """The same in steps of about a MiB, so that other work can be done between two: yields what each added."""
     for name in reversed([part.strip().lower() for part in encoding.split(",")]):
         if name not in {"", "identity"}:
             allowed = min(limit, max(_UNJUDGED, ratio * len(body))) if ratio else limit
             try:
-                body = _DECODERS[name](body, allowed)
+                body = yield from _DECODERS[name](body, allowed)
             except TooLarge:
                 if allowed == limit:
                     raise TooLarge(f"decompressed, the body has over {limit} bytes") from None
@@ -86,35 +107,50 @@ def decompress(body: bytes, encoding: str, limit: int, ratio: int = 0) -> bytes:
     return body
 
 
-def _inflated(data: bytes, limit: int, wbits: int) -> bytes:
+def _inflated(data: bytes, limit: int, wbits: int) -> Steps:
     """A gzip body may have several members in a row (RFC 1952, 2.2)."""
     out: list[bytes] = []
     left = limit + 1  # one more, to tell full from too much
-    while data:
-        stream = isal_zlib.decompressobj(wbits)
-        try:
-            piece = stream.decompress(data, left)
-        except _GzipError as error:
-            raise Malformed(f"the body is no valid {'gzip' if wbits == 31 else 'deflate'} data: {error}") from None
-        out.append(piece)
-        left -= len(piece)
-        if left == 0:
-            raise TooLarge
-        if not stream.eof:
-            raise Malformed("the compressed body is cut off")
-        data = stream.unused_data
-        if data and (wbits != 31 or not data.startswith(b"\x1f\x8b")):
+    members = at = 0
+    view = memoryview(data)
+    while at < len(data):
+        if members and (wbits != 31 or data[at : at + 2] != b"\x1f\x8b"):
             raise Malformed("something follows the compressed body that is no gzip data")
+        members += 1
+        if members > _MEMBERS:
+            raise Malformed(f"the body has more than {_MEMBERS} gzip members")
+        stream = isal_zlib.decompressobj(wbits)
+        # What is left over behind a member is copied: that of a slice, not the whole rest for each of many.
+        slice_ = _WHOLE if members == 1 and len(data) <= _WHOLE else _SLICE
+        while True:
+            fed: Buffer = stream.unconsumed_tail
+            if not fed:
+                fed = view[at : at + slice_]
+                at += len(fed)
+            try:
+                piece = stream.decompress(fed, min(left, _STEP))
+            except _GzipError as error:
+                raise Malformed(f"the body is no valid {'gzip' if wbits == 31 else 'deflate'} data: {error}") from None
+            out.append(piece)
+            left -= len(piece)
+            if left == 0:
+                raise TooLarge
+            yield len(piece)
+            if stream.eof:
+                break
+            if at >= len(data) and not stream.unconsumed_tail and len(piece) < _STEP:
+                raise Malformed("the compressed body is cut off")
+        at -= len(stream.unused_data)
     return out[0] if len(out) == 1 else b"".join(out)
 
 
-def _gunzip(data: bytes, limit: int) -> bytes:
+def _gunzip(data: bytes, limit: int) -> Steps:
     if not data.startswith(b"\x1f\x8b"):
         raise Malformed("the body is no gzip data")
     return _inflated(data, limit, 31)
 
 
-def _undeflate(data: bytes, limit: int) -> bytes:
+def _undeflate(data: bytes, limit: int) -> Steps:
     """HTTP's deflate is zlib's format (RFC 9110, 8.4.1.2), but some clients send it without header."""
     if len(data) < 2:
         raise Malformed("the compressed body is cut off")
@@ -122,20 +158,25 @@ def _undeflate(data: bytes, limit: int) -> bytes:
     return _inflated(data, limit, 15 if has_header else -15)
 
 
-def _unzstd(data: bytes, limit: int) -> bytes:
+def _unzstd(data: bytes, limit: int) -> Steps:
     """Frames in a row (RFC 8878, 3.1). Their ends are found first: libzstd's bindings either cannot bound the output
     or cannot tell a frame that is cut off, or what follows it, from its end.
     """
     out: list[bytes] = []
-    at = 0
+    at = frames = blocks = 0
     left = limit
     view = memoryview(data)
     try:
         while at < len(view) or not out:
-            end, skipped = _zstd_frame(view, at)
+            end, skipped, inside = _zstd_frame(view, at, _BLOCKS - blocks)
+            frames += 1
+            blocks += inside
+            if frames > _MEMBERS:
+                raise Malformed(f"the body has more than {_MEMBERS} zstd frames")
             if not skipped:
                 out.append(_unzstd_frame(view[at:end], left))
                 left -= len(out[-1])
+                yield len(out[-1])
             elif end == len(view):
                 break
             at = end
@@ -158,21 +199,28 @@ def _unzstd_frame(frame: memoryview, limit: int) -> bytes:
         raise
 
 
-def _zstd_frame(data: memoryview, at: int) -> tuple[int, bool]:
-    """Where the frame that begins at `at` ends, and whether it is one to be skipped. Raises Malformed, ZstdError."""
+def _zstd_frame(data: memoryview, at: int, most: int) -> tuple[int, bool, int]:
+    """Where the frame that begins at `at` ends, whether it is one to be skipped, and how many blocks it has.
+
+    Raises Malformed, for more than `most` blocks, too, or ZstdError.
+    """
     magic = int.from_bytes(data[at : at + 4], "little")
     if magic & 0xFFFF_FFF0 == 0x184D_2A50:
         end = at + 8 + int.from_bytes(data[at + 4 : at + 8], "little")
-        return _whole(end, data), True
+        return _whole(end, data), True, 0
     parameters = zstandard.get_frame_parameters(data[at : at + 18])
     at += zstandard.frame_header_size(data[at : at + 18])
     last = False
+    blocks = 0
     while not last:
+        blocks += 1
+        if blocks > most:
+            raise Malformed(f"the body has more than {_BLOCKS} zstd blocks")
         header = int.from_bytes(data[at : _whole(at + 3, data)], "little")
         last = bool(header & 1)
         kind, size = header >> 1 & 3, header >> 3
         at = _whole(at + 3 + (1 if kind == 1 else size), data)  # 1: one byte, repeated `size` times
-    return _whole(at + 4 * parameters.has_checksum, data), False
+    return _whole(at + 4 * parameters.has_checksum, data), False, blocks
 
 
 def _whole(end: int, data: memoryview) -> int:
@@ -181,7 +229,7 @@ def _whole(end: int, data: memoryview) -> int:
     return end
 
 
-_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {
+_DECODERS: dict[str, Callable[[bytes, int], Steps]] = {
     "gzip": _gunzip,
     "x-gzip": _gunzip,
     "deflate": _undeflate,

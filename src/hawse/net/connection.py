@@ -175,7 +175,7 @@ class Connection(asyncio.BufferedProtocol):
             if len(mount.running) > (most := mount.settings.max_concurrent_requests):
                 message = f"{most} requests are being answered already"
                 raise HttpError(503, message, {"retry-after": "1"}, limit="max_concurrent_requests")
-            return await incoming.route.handler(decoded(incoming, self._listener.budget))
+            return await incoming.route.handler(await decoded(incoming, self._listener.budget))
         except HttpError as error:
             if error.limit:
                 self._listener.refused(error.limit)
