@@ -36,7 +36,7 @@ class Reader:
         self.now = time.monotonic()
 
     def start(self):
-        self.log = Log(str(self.path), Parser(), self.trouble, _LOG, 1 << 20)
+        self.log = Log(str(self.path), Parser(), self.trouble, _LOG, line_limit=1 << 20, flush_after=_FLUSH)
         if self.kept is None:
             self.log.begin(at_end=False, since=0)
             self.kept = position.encode(self.log.saved())

@@ -24,7 +24,7 @@ def _line(text, tag="F", second=0):
 
 class Reader:
     def __init__(self, path, kept=None):
-        self.log = Log(str(path), Parser(), Trouble(), _LOG, 1 << 20)
+        self.log = Log(str(path), Parser(), Trouble(), _LOG, line_limit=1 << 20, flush_after=_FLUSH)
         self.got = []
         if kept is None:
             self.log.begin(at_end=False, since=0)
@@ -34,9 +34,9 @@ class Reader:
     def read(self):
         """All that there is now; returns the bodies so far."""
         for _ in range(50):
-            if not self.log.poll(time.monotonic(), _FLUSH):
+            if not self.log.poll(time.monotonic()):
                 break
-            for records in self.log.turn(bytearray, time.monotonic(), _FLUSH).values():
+            for records in self.log.turn(bytearray, time.monotonic()).values():
                 found = ResourceLogs.FromString(b"".join(records.scope()))
                 self.got += [record.body.string_value for scope in found.scope_logs for record in scope.log_records]
         return self.got

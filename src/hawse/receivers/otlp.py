@@ -7,9 +7,10 @@ The answer tells what became of the batch: 200 means that it is safe, 503 that t
 import time
 from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from hawse.batch import Batch, Signal
 from hawse.codecs import otlp, otlp_json
@@ -31,6 +32,7 @@ from hawse.component import (
 from hawse.net.http import Handler, HttpError, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig, split_endpoint
+from hawse.values import ByteSize
 from hawse.wire import WireError, field, varint
 
 _PROTOBUF = "application/x-protobuf"
@@ -48,6 +50,16 @@ class HttpConfig(ServerConfig, frozen=True):
     logs_url_path: str = otlp.PATHS[Signal.LOGS]
     metrics_url_path: str = otlp.PATHS[Signal.METRICS]
     traces_url_path: str = otlp.PATHS[Signal.TRACES]
+    max_json_body_size: Annotated[
+        ByteSize, Meta(description="Largest body in JSON, which takes many times its size while it is read.")
+    ] = ByteSize(4 << 20)
+    max_request_items: Annotated[
+        int,
+        Meta(ge=1, description="Records, spans or points of a request, with the groups, scopes and metrics around."),
+    ] = 200_000
+    max_resource_size: Annotated[ByteSize, Meta(description="Largest set of resource attributes.")] = ByteSize(
+        256 << 10
+    )
 
     def path(self, signal: Signal) -> str:
         """Where a signal is posted."""
@@ -96,6 +108,7 @@ class Otlp(Receiver):
         self._config = config
         self._context = context
         self._outputs = outputs
+        self._limits = config.protocols.http or HttpConfig()
         self._servers: HttpServers = context.shared(HttpServers)
         self._malformed = context.meter.counter("receiver_malformed_requests", "Requests that are no OTLP.")
         self._complained = float("-inf")
@@ -125,7 +138,7 @@ class Otlp(Receiver):
                 return Response(415, message + "\n", content_type="text/plain; charset=utf-8")
             as_json = kind == _JSON
             try:
-                batch = decode(signal, request, as_json=as_json)
+                batch = decode(signal, request, self._limits, as_json=as_json)
             except WireError as error:
                 message = f"malformed {signal} request: {error}"
                 self._complain(message, request.peer)
@@ -165,14 +178,24 @@ def explain(request: Request, error: HttpError) -> Response:
 _DONE = {True: Response(200, b"{}", content_type=_JSON), False: Response(200, b"", content_type=_PROTOBUF)}
 
 
-def decode(signal: Signal, request: Request, *, as_json: bool) -> Batch:
-    """The batch of a request. Raises WireError where it, or a resource in it, is malformed.
+def decode(signal: Signal, request: Request, limits: HttpConfig, *, as_json: bool) -> Batch:
+    """The batch of a request. Raises WireError where it, or a resource in it, is malformed; HttpError over a limit.
 
     Resources are decoded here, for good, so that no component has to reckon with malformed ones.
     """
+    if as_json and len(request.body) > limits.max_json_body_size:
+        message = f"the body has {len(request.body)} bytes of JSON, {limits.max_json_body_size} are allowed"
+        raise HttpError(413, message, limit="max_json_body_size")
     codec = otlp_json.decode if as_json else otlp.decode
-    batch = codec(signal, request.body, request.peer)
+    try:
+        batch = codec(signal, request.body, request.peer, limits.max_request_items)
+    except otlp.TooMany:
+        message = f"the request has more than {limits.max_request_items} items and parts around them"
+        raise HttpError(413, message, limit="max_request_items") from None
     for group in batch.groups:
+        if len(group.resource.raw) > limits.max_resource_size:
+            message = f"a resource has {len(group.resource.raw)} bytes, {limits.max_resource_size} are allowed"
+            raise HttpError(413, message, limit="max_resource_size")
         _ = group.resource.attributes
     return batch
 

@@ -172,7 +172,7 @@ class FileLog(component.Receiver):
                 groups += made
                 read.append(tailed)
                 size += sum(group.nbytes for group in made)
-                if tailed.log.poll(time.monotonic(), self._config.force_flush_period):
+                if tailed.log.poll(time.monotonic()):
                     tailed.queued = True
                     ready.append(tailed)
             if size >= CHUNK or not ready:
@@ -191,7 +191,7 @@ class FileLog(component.Receiver):
         for tailed in logs:
             if tailed.queued or now - tailed.failed < _FAILED_WAIT:
                 continue
-            if tailed.log.poll(now, self._config.force_flush_period):
+            if tailed.log.poll(now):
                 tailed.queued = True
                 ready.append(tailed)
 
@@ -199,7 +199,7 @@ class FileLog(component.Receiver):
         """One chunk of a log as groups, or None where it could not be read."""
         now = time.monotonic()
         try:
-            by_stream = tailed.log.turn(self._deliveries.take, now, self._config.force_flush_period)
+            by_stream = tailed.log.turn(self._deliveries.take, now)
         except OSError as error:
             tailed.failed = now
             logs.complain(tailed.log.path, error)

@@ -17,7 +17,7 @@ _PARKED_LOOK = 1.0  # seconds between two looks at a file whose handle was given
 class Log(Sequence):
     """The caller polls it, gives it turns, and keeps the `position` of what was delivered."""
 
-    def poll(self, now: float, flush_after: float) -> bool:
+    def poll(self, now: float) -> bool:
         """Whether there is something to read, hand out or do. Cheap: one fstat while nothing happens."""
         self._watch_lingering(now)
         if self._content is None:
@@ -36,13 +36,13 @@ class Log(Sequence):
         if unread > self._tail:
             return True
         oldest = self.parser.oldest_held
-        if oldest is not None and now - oldest > flush_after:
+        if oldest is not None and now - oldest > self._flush_after:
             return True
         if self._tail:
-            return now - self._tail_since > (_GRACE if self._next or self.gone_since else flush_after)
+            return now - self._tail_since > (_GRACE if self._next or self.gone_since else self._flush_after)
         return bool(self._next)
 
-    def turn(self, take: Callable[[int], bytearray], now: float, flush_after: float) -> dict[str, Records]:
+    def turn(self, take: Callable[[int], bytearray], now: float) -> dict[str, Records]:
         """Read one chunk, or do what else is due; returns records by stream.
 
         `take(n)` gives a buffer of at least n bytes, which the records refer to. `now` is time.monotonic().
@@ -74,7 +74,7 @@ class Log(Sequence):
             return records
         if count == want == self._want:
             return self._long_line(buffer, count, observed)
-        return self._at_end(buffer, count, now, flush_after)
+        return self._at_end(buffer, count, now)
 
     def _damaged(self, now: float) -> None:
         """A gzip that nobody writes any more never gets better: give up what is behind the damage."""
@@ -123,7 +123,7 @@ class Log(Sequence):
         self.position += cut
         return records
 
-    def _at_end(self, buffer: bytearray, count: int, now: float, flush_after: float) -> dict[str, Records]:
+    def _at_end(self, buffer: bytearray, count: int, now: float) -> dict[str, Records]:
         """The end of what is there: wait, flush, or go on with the next file."""
         assert self._content is not None
         observed = time.time_ns()
@@ -137,7 +137,7 @@ class Log(Sequence):
             self.position += count
             self._tail = 0
             return records
-        if count and not ended and waited > flush_after:
+        if count and not ended and waited > self._flush_after:
             records = self.parser.feed_unfinished(bytes(buffer[1 : 1 + count]), self.position, observed)
             self.position += count
             self._tail = 0
@@ -145,7 +145,7 @@ class Log(Sequence):
         if not count and (self._next or self._content.compressed):
             self._finish(now)
             return {}
-        return self.parser.flush(observed, older_than=now - flush_after)
+        return self.parser.flush(observed, older_than=now - self._flush_after)
 
     @property
     def cost(self) -> int:

@@ -13,7 +13,7 @@ from hawse.receivers.filelog import paths, position
 from hawse.receivers.filelog.config import Config
 from hawse.receivers.filelog.delivery import Tailed
 from hawse.receivers.filelog.log import Log
-from hawse.receivers.filelog.operators import multiline_for
+from hawse.receivers.filelog.operators import recombine_for
 from hawse.receivers.filelog.sequence import Trouble
 from hawse.state.storage import KeySpace
 
@@ -109,8 +109,7 @@ class Logs:
         attributes = paths.attributes(chain) if self._container else {}
         if self._is_own(attributes):
             return
-        limit = int(self._container.max_log_size) if self._container else MAX_LOG_SIZE
-        log = Log(path, self._parser(path, attributes, limit), self.trouble, self._log, limit)
+        log = self._log_of(path, attributes)
         saved = self._saved.pop(path, None)
         try:
             if saved is not None:
@@ -126,10 +125,14 @@ class Logs:
         self._complaints.pop(path, None)
         self._followed[path] = Tailed(log, self._attributes(path, attributes))
 
-    def _parser(self, path: str, attributes: Mapping[str, str], limit: int) -> Parser:
+    def _log_of(self, path: str, attributes: Mapping[str, str]) -> Log:
         names = {**attributes, "log.file.path": path, "log.file.name": os.path.basename(path)}
-        multiline = multiline_for(self._config.operators, names)
-        return Parser(raw=self._container is None, multiline=multiline, max_log_size=limit, clock=self._clock)
+        recombine = recombine_for(self._config.operators, names)
+        limit = int(self._container.max_log_size) if self._container else MAX_LOG_SIZE
+        multiline = recombine.multiline() if recombine else None
+        parser = Parser(raw=self._container is None, multiline=multiline, max_log_size=limit, clock=self._clock)
+        flush_after = (recombine and recombine.force_flush_period) or self._config.force_flush_period
+        return Log(path, parser, self.trouble, self._log, line_limit=limit, flush_after=flush_after)
 
     def _attributes(self, path: str, told: Mapping[str, str]) -> dict[str, str]:
         attributes = dict(told) if self._container and self._container.add_metadata_from_filepath else {}

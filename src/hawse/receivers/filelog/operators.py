@@ -79,10 +79,14 @@ class Operator(Section, frozen=True):
     source_identifier: Annotated[
         str, Meta(description="Accepted for OpenTelemetry's sake: entries are joined per file and stream.")
     ] = ""
-    force_flush_period: Annotated[Duration, Meta(description="An entry that waits longer is handed out.")] = Duration(5)
+    force_flush_period: Annotated[
+        Duration | None, Meta(description="An entry that waits longer is handed out. Default: the receiver's.")
+    ] = None
 
     def problems(self) -> Iterator[Problem]:
         """The expressions must be understood, and keys belong to their operator."""
+        if self.force_flush_period is not None and self.force_flush_period <= 0:
+            yield Problem("force_flush_period", "must be above 0")
         if self.max_log_size < 64 or self.max_log_size > MAX_LOG_SIZE:
             yield Problem("max_log_size", f"{int(self.max_log_size)} is not between 64 and {MAX_LOG_SIZE} bytes")
         if self.type == "container":
@@ -124,11 +128,11 @@ class Operator(Section, frozen=True):
         return Multiline(re.compile(self.first_line.encode()), self.combine_with.encode())
 
 
-def multiline_for(operators: tuple[Operator, ...], attributes: Mapping[str, str]) -> Multiline | None:
+def recombine_for(operators: tuple[Operator, ...], attributes: Mapping[str, str]) -> Operator | None:
     """The first `recombine` that is meant for a file with these attributes."""
     for operator in operators:
         if operator.type == "recombine":
             condition = operator.condition()
             if condition is None or condition.holds(attributes):
-                return operator.multiline()
+                return operator
     return None

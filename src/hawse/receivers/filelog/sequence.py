@@ -54,9 +54,19 @@ class Sequence:
     """
 
     def __init__(
-        self, path: str, parser: Parser, trouble: Trouble, log: logging.LoggerAdapter[logging.Logger], line_limit: int
+        self,
+        path: str,
+        parser: Parser,
+        trouble: Trouble,
+        log: logging.LoggerAdapter[logging.Logger],
+        *,
+        line_limit: int,
+        flush_after: float,
     ) -> None:
-        """`line_limit` is max_log_size: a longer line is handed out in pieces."""
+        """`line_limit` is max_log_size: a longer line is handed out in pieces.
+
+        `flush_after` is how many seconds what is incomplete waits for its rest.
+        """
         self.path = path
         self.parser = parser
         self.position = 0
@@ -64,6 +74,7 @@ class Sequence:
         self.active = 0.0  # when something was last read
         self._trouble = trouble
         self._log = log
+        self._flush_after = flush_after
         self._line_limit = line_limit + _OVERHEAD
         self._segments: list[Segment] = []
         self._known: deque[Fingerprint] = deque(maxlen=_KNOWN)
