@@ -36,6 +36,7 @@ def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
         "HAWSE_STATE": str(work / "collector-state"),
         "HAWSE_TELEMETRY_HOST": "127.0.0.1",
         "HAWSE_TELEMETRY_PORT": str(port),
+        "HAWSE_HEALTH_PORT": "0",
     }
     began = time.monotonic()
     argv = ["-m", "hawse", "run", "--role", "logs-collector"]
@@ -56,7 +57,9 @@ def enrichment(data: Dataset, captured: Path, url: str, work: Path) -> dict[str,
             "HAWSE_KUBE_AUTH_TYPE": "kubeConfig",
             "HAWSE_OTLP_HOST": "127.0.0.1",
             "HAWSE_OTLP_PORT": str(port),
+            "HAWSE_HEALTH_PORT": "0",
             "HAWSE_BACKEND_ENDPOINT": url,
+            "HAWSE_STATE": str(work / "enrichment-state"),
         }
         argv = ["-m", "hawse", "run", "--role", "logs-enrichment"]
         began = time.monotonic()

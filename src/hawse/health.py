@@ -128,7 +128,7 @@ class Health:
         elif self._starting:
             found.append(("service", State.NOT_READY, f"{self._starting} is being started"))
         for component, checks in self._checks.items():
-            why = "; ".join(filter(None, (check() for check in checks)))
+            why = "; ".join(filter(None, map(_asked, checks)))
             found.append((component, State.NOT_READY if why else State.OK, why))
         conditions = self._conditions("ready", found)
         return not any(one.state is State.NOT_READY for one in conditions), conditions
@@ -150,3 +150,11 @@ class Health:
             Condition(component, state, since[f"{view}:{component}", state], reason)
             for component, (state, reason) in worst.items()
         ]
+
+
+def _asked(check: Check) -> str:
+    """The check's answer. A bug in it is told, and ends nothing."""
+    try:
+        return check()
+    except Exception as problem:
+        return f"whether it can take data is not known: {type(problem).__name__}: {problem}"

@@ -155,7 +155,8 @@ class Tiers:
             },
         }[name]
         state = {"HAWSE_STATE": str(self.state[name])} if name in self.state else {}
-        return {**own, **state, **self.environment.get(name, {})}
+        health = {"HAWSE_HEALTH_HOST": "127.0.0.1", "HAWSE_HEALTH_PORT": "0"}
+        return {**own, **state, **health, **self.environment.get(name, {})}
 
     async def kill(self, name: str) -> None:
         """SIGKILL; returns when it is gone."""

@@ -24,7 +24,7 @@ COMMANDS = {
     "config": "Show the configuration that results from all sources.",
     "graph": "Draw the pipelines of a configuration.",
     "needs": "List what a configuration needs: ports, peers, files, API access.",
-    "ledger": "Show where every record went that a running process received.",
+    "ledger": "Show where every record went that a process received.",
     "components": "List the components, or tell the settings of one.",
     "schema": "Print the JSON Schema of configuration files, for editors.",
 }

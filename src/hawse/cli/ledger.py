@@ -27,7 +27,7 @@ _RARE = ("repeated", "unaccounted")
     epilog=epilog(
         "hawse ledger --role logs-collector",
         "hawse ledger --url http://10.1.2.3:24321 --by-source",
-        "hawse ledger -o json",
+        "hawse ledger --state /var/lib/hawse -o json",
     )
 )
 @click.option(
@@ -37,11 +37,19 @@ _RARE = ("repeated", "unaccounted")
     metavar="URL",
     help="Where a process serves self-metrics. Repeatable.  [default: what the configuration says, or localhost:8888]",
 )
+@click.option(
+    "--state",
+    "folders",
+    multiple=True,
+    metavar="FOLDER",
+    help="A process's state folder (HAWSE_STATE), whether it runs or not: what it has written last. Repeatable.",
+)
 @click.option("--by-source", is_flag=True, help="Also show every source: pods' containers, services.")
 @configuration
 @output("text", "json", "yaml")
 def command(
     urls: tuple[str, ...],
+    folders: tuple[str, ...],
     configs: tuple[str, ...],
     role: str | None,
     overrides: tuple[str, ...],
@@ -49,13 +57,16 @@ def command(
     by_source: bool,
     form: str,
 ) -> int:
-    """Show where every record went that a running process received: delivered, filtered by which rule, refused why,
-    dropped, in flight.
+    """Show where every record went that a process received: delivered, filtered by which rule, refused why, dropped,
+    in flight.
 
     Exit code 1 tells that records were refused or dropped, or are not accounted for.
     """
-    addresses = [_address(url) for url in urls] or _configured(configs, role, overrides)
+    addresses = [_address(url) for url in urls]
+    if not addresses and not folders:
+        addresses = _configured(configs, role, overrides)
     reports = asyncio.run(_ask(addresses, sources=by_source))
+    reports |= {folder: left(folder, sources=by_source) for folder in folders}
     if form == "text":
         for address, found in reports.items():
             click.echo("\n".join(text(address, found)))
@@ -115,6 +126,18 @@ async def ask(address: str, *, sources: bool = False) -> "Report":
     finally:
         await client.close()
     return found
+
+
+def left(folder: str, *, sources: bool = False) -> "Report":
+    """The ledger in a state folder. Raises HawseError."""
+    from hawse.diagnostics import HawseError
+    from hawse.pipeline.ledger.report import report
+    from hawse.pipeline.ledger.store import kept
+
+    try:
+        return report(kept(folder), sources=sources)
+    except OSError as error:
+        raise HawseError.of("HW705", str(error), fix="name the folder of a process's state.db") from None
 
 
 def text(address: str, found: "Report") -> Iterator[str]:

@@ -5,7 +5,7 @@ import contextlib
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import click
 import msgspec
 
 from hawse.cli import CLEAN, FINDINGS, epilog
+from hawse.cli.ledger import text
 from hawse.cli.options import output
 from hawse.cli.output import data
 from hawse.values import Duration
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from hawse.demo.accounts import Account
     from hawse.demo.session import Options, Session
     from hawse.demo.view import View
+    from hawse.pipeline.ledger.report import Report
 
 _LOOK = 0.5  # seconds between two looks at the counters
 
@@ -69,7 +71,8 @@ def command(
     """Run backend, logs-enrichment and logs-collector on this machine, each a process with its bundled
     configuration, and show what arrives.
 
-    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read, filtered, delivered and lost.
+    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read, filtered, delivered and lost, by
+    what the files held and the backend has; then each process's ledger.
     Exit code 1 tells that something was lost.
     """
     if kubeconfig and demo:
@@ -122,9 +125,12 @@ async def _up(options: "Options", seconds: float | None, form: str) -> int:
     took = time.monotonic() - began
     if form == "text":
         click.echo("\n".join(summary(final, took)))
+        for name, ledger in session.ledgers.items():
+            click.echo("\n" + "\n".join(text(f"{name}'s ledger", ledger)))
     else:
-        data(_result(final, took), form)
-    return FINDINGS if final.lost else CLEAN
+        data(_result(final, session.ledgers, took), form)
+    balanced = all(ledger.balanced for ledger in session.ledgers.values())
+    return FINDINGS if final.lost or not balanced else CLEAN
 
 
 async def _watch(session: "Session", view: "View", stopping: asyncio.Event, seconds: float | None) -> None:
@@ -161,5 +167,9 @@ def _signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _result(final: "Account", seconds: float) -> dict[str, Any]:
-    return {"seconds": round(seconds, 1), "signals": {"logs": msgspec.to_builtins(final)}}
+def _result(final: "Account", ledgers: "Mapping[str, Report]", seconds: float) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 1),
+        "signals": {"logs": msgspec.to_builtins(final)},
+        "ledgers": msgspec.to_builtins(ledgers),
+    }

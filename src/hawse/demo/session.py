@@ -24,8 +24,11 @@ from hawse.demo.workload import PodTally, Tally
 from hawse.diagnostics import HawseError
 from hawse.net.client import HttpClient
 from hawse.net.settings import ClientConfig
+from hawse.pipeline.ledger.report import Report, report
+from hawse.pipeline.ledger.store import kept
 from hawse.values import Duration
 
+TIERS = ("logs-collector", "logs-enrichment")
 UID = "pod_id"  # as the sumologic processor calls k8s.pod.uid
 _READY_WITHIN = 60.0  # seconds: a first start compiles Python's files, on a machine that may be busy
 _SETTLED_AFTER = 3.0  # seconds without a change, once the workload has ended
@@ -68,12 +71,15 @@ class Session:
             for name, port in (("backend", 8088), ("logs-enrichment", 24321), ("logs-collector", 2020))
         }
         self.page = f"http://127.0.0.1:{self._ports['backend']}/"
+        # Each on a port of its own, which says whether the process gets on, and takes data.
+        self.health = {name: free_port(13133, taken) for name in TIERS}
         self._host = HostLogs() if options.host_logs else None
         host = [str(self._host)] if self._host and self._host.pattern else []
         self.sources = [*(["the demo's workload"] if options.demo else []), *host]
         self._children: dict[str, Child] = {}
         self._client = HttpClient(ClientConfig(endpoint=self.page, timeout=Duration(10)))
         self._tiers = Tiers()
+        self.ledgers: dict[str, Report] = {}
         self._delivered: dict[str, int] = {}
         self._total = 0
         self._held = 0  # what the backend had before we began
@@ -116,7 +122,8 @@ class Session:
             "logs-enrichment": self._enrichment_environment,
             "logs-collector": self._collector_environment,
         }
-        await self._run(name, [sys.executable, "-m", "hawse", *argv], environment[name]())
+        health = {"HAWSE_HEALTH_HOST": "127.0.0.1", "HAWSE_HEALTH_PORT": str(self.health.get(name, 0))}
+        await self._run(name, [sys.executable, "-m", "hawse", *argv], {**environment[name](), **health})
         await self._answers(name, "metrics")
 
     async def _run(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
@@ -130,6 +137,7 @@ class Session:
             "HAWSE_OTLP_HOST": "127.0.0.1",
             "HAWSE_OTLP_PORT": str(self._ports["logs-enrichment"]),
             "HAWSE_BACKEND_ENDPOINT": self.page.rstrip("/"),
+            "HAWSE_STATE": str(self._root / "logs-enrichment"),
         }
 
     def _collector_environment(self) -> dict[str, str]:
@@ -213,6 +221,17 @@ class Session:
             totals(enrichment) if enrichment is not None else self._tiers.enrichment,
         )
 
+    async def _ask_ledgers(self) -> None:
+        """Of tiers that have ended, what they have left."""
+        for name in TIERS:
+            try:
+                if (answer := await self._get(name, "ledger")) is not None:
+                    self.ledgers[name] = msgspec.json.decode(answer, type=Report)
+                else:
+                    self.ledgers[name] = report(kept(str(self._root / name)))
+            except OSError:
+                continue  # it keeps nothing, so what it said last counts
+
     def _tally(self) -> Tally:
         path = self._root / "demo" / "tally.json"
         return Tally.load(path) if path.exists() else Tally([])
@@ -235,9 +254,12 @@ class Session:
             self._children["demo"].tell("stop")
             await self._until_there("demo", self._root / "demo" / "stopped")
         await self._settle()
+        await self._ask_ledgers()
         await self._children["logs-collector"].stop(_GRACE)
         await self._ask_tiers()
+        await self._ask_ledgers()
         await self._children["logs-enrichment"].stop(_GRACE)
+        await self._ask_ledgers()
         return await self.look(final=True)
 
     async def _settle(self) -> None:

@@ -76,6 +76,8 @@ def started(session: Session) -> Iterable[str]:
     yield "The logs pipeline runs: logs-collector → logs-enrichment → backend"
     for place in session.places():
         yield f"  {place.name:16} pid {place.pid:<8} {place.address:16} log {place.log}"
+    health = ", ".join(f"{name} http://127.0.0.1:{port}/" for name, port in session.health.items())
+    yield f"health: {health}"
     yield f"collecting: {', '.join(session.sources)}"
     yield f"open {session.page} to see what arrives; Ctrl-C ends it"
 

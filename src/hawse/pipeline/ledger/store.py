@@ -5,8 +5,10 @@ again with every transaction: what is on disk belongs together, whenever the pro
 """
 
 import logging
+import os
 import sqlite3
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import msgspec
 
@@ -54,7 +56,7 @@ class Kept:
                 self._write(connection)
         except (sqlite3.Error, msgspec.MsgspecError) as error:
             self._connection = None
-            _log.error("the ledger kept in %s can't be read (%s): it begins anew", self._storage.path, error)
+            _log.error("the ledger kept in %s can't be used (%s): it begins anew", self._storage.path, error)
         self._detach = self._storage.attach(self._write)
 
     def close(self) -> None:
@@ -70,29 +72,7 @@ class Kept:
     def _restore(self, connection: sqlite3.Connection) -> None:
         for table in _TABLES:
             connection.execute(table)
-        books = self._books
-        numbers = {
-            number: books.number(_account.decode(account))
-            for number, account in connection.execute("SELECT number, account FROM ledger_accounts")
-        }
-        for source, counts in connection.execute("SELECT source, counts FROM ledger").fetchall():
-            books.add(
-                [(numbers[number], source, items) for number, items in _counts.decode(counts) if number in numbers]
-            )
-            self._ledger.sources.names.add(source)
-        since = connection.execute("SELECT since FROM ledger_written").fetchone()
-        if since:
-            self._ledger.since = since[0]
-        self._make_even()
-
-    def _make_even(self) -> None:
-        """What was ahead of its receipt is received: its sender had no answer, and sends it again."""
-        books = self._books
-        for number, account in list(enumerate(books.accounts)):
-            if account.outcome is Outcome.AHEAD:
-                received = self._ledger.service(account.signal, Outcome.RECEIVED)
-                ahead = [(source, row[number]) for source, row in books.rows.items() if row.get(number)]
-                books.add([entry for s, n in ahead for entry in ((number, s, -n), (received, s, n))])
+        restore(self._ledger, connection)
 
     def _write(self, connection: sqlite3.Connection) -> None:
         """The hook: about 3 µs for each source that has changed."""
@@ -128,3 +108,49 @@ class Kept:
         self._changed |= set(self._books.rows)
         self._connection, self._accounts, self._times = connection, 0, 0
         self._unsure, self._unsure_accounts = set(), 0
+
+
+def kept(directory: str) -> Ledger:
+    """The ledger that a process has left in its state folder, or that a running one has written last.
+
+    Raises OSError where there is none, or it can't be read.
+    """
+    path = os.path.join(directory, "state.db")
+    if not os.path.exists(path):
+        raise OSError(f"there is no {path}")
+    ledger = Ledger()
+    connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, timeout=5)
+    try:
+        restore(ledger, connection)
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
+        raise OSError(f"{path} holds no ledger: {error}") from None
+    finally:
+        connection.close()
+    return ledger
+
+
+def restore(ledger: Ledger, connection: sqlite3.Connection) -> None:
+    """Take up what is written. Raises sqlite3.Error and msgspec's errors."""
+    books = ledger.books
+    numbers = {
+        number: books.number(_account.decode(account))
+        for number, account in connection.execute("SELECT number, account FROM ledger_accounts")
+    }
+    found = connection.execute("SELECT source, counts FROM ledger").fetchall()
+    since = connection.execute("SELECT since FROM ledger_written").fetchone()
+    for source, counts in [(source, _counts.decode(counts)) for source, counts in found]:
+        books.add([(numbers[number], source, items) for number, items in counts if number in numbers])
+        ledger.sources.names.add(source)
+    if since:
+        ledger.since = since[0]
+    _make_even(ledger)
+
+
+def _make_even(ledger: Ledger) -> None:
+    """What was ahead of its receipt is received: its sender had no answer, and sends it again."""
+    books = ledger.books
+    for number, account in list(enumerate(books.accounts)):
+        if account.outcome is Outcome.AHEAD:
+            received = ledger.service(account.signal, Outcome.RECEIVED)
+            ahead = [(source, row[number]) for source, row in books.rows.items() if row.get(number)]
+            books.add([entry for s, n in ahead for entry in ((number, s, -n), (received, s, n))])
