@@ -574,17 +574,27 @@ def test_the_last_space_on_a_disk_is_left_for_deletions(tmp_path, monkeypatch):
     run(test)
 
 
-def test_a_damaged_row_is_dropped_and_the_others_are_sent(tmp_path, caplog):
-    async def first():
-        async with queue(tmp_path) as made:
+def leave(folder, count):
+    """A queue in a folder with so many batches in it, and nobody to send them."""
+
+    async def test():
+        async with queue(folder) as made:
             made.backend.judge = lambda batch: (_ for _ in ()).throw(Busy("not now"))
-            for number in range(5):
+            for number in range(count):
                 await made.put(str(number))
 
-    run(first)
+    run(test)
+
+
+def test_a_damaged_payload_is_dropped_and_the_others_are_sent(tmp_path, caplog):
+    leave(tmp_path, 5)
     with sqlite3.connect(tmp_path / "state.db") as connection:
-        connection.execute('UPDATE "queue:backend" SET payload = zeroblob(10) WHERE id = 3')
+        position = connection.execute('SELECT position FROM "queue:backend" WHERE id = 3').fetchone()[0]
     connection.close()
+    (file,) = (tmp_path / "queue-backend").iterdir()
+    with file.open("r+b") as data:
+        data.seek(position + 3)
+        data.write(b"????")
 
     async def second():
         async with queue(tmp_path, num_consumers=1) as made:
@@ -593,27 +603,69 @@ def test_a_damaged_row_is_dropped_and_the_others_are_sent(tmp_path, caplog):
             assert made.value("hawse_exporter_queue_dropped_items", reason="damaged") == 1
 
     run(second)
-    assert "row 3" in caplog.text
+    assert f"1 items are lost: {file} is damaged" in caplog.text
 
 
-def test_disk_space_is_used_again_and_given_back(tmp_path, monkeypatch):
-    monkeypatch.setattr("hawse.pipeline.queue._IDLE", 0.1)
-    monkeypatch.setattr("hawse.pipeline.queue._KEPT", 16)
+@pytest.mark.parametrize("damage", ["header", "middle", "gone"])
+def test_a_damaged_state_file_costs_no_batch(tmp_path, caplog, damage):
+    leave(tmp_path, 300)
+    file = tmp_path / "state.db"
+    if damage == "gone":
+        file.write_bytes(b"")
+    else:
+        with file.open("r+b") as data:
+            data.seek(0 if damage == "header" else file.stat().st_size // 2)
+            data.write(b"\xa5" * 8192)
 
+    async def second():
+        async with queue(tmp_path, num_consumers=1) as made:
+            await made.empty()
+            assert sorted(set(made.backend.taken), key=int) == [str(number) for number in range(300)]
+            await made.put("new")
+            await made.empty()
+            assert made.backend.taken[-1] == "new"
+
+    run(second)
+    if damage != "gone":
+        assert "is damaged" in caplog.text
+        assert "set aside as" in caplog.text
+        assert len(list(tmp_path.glob("state.db.corrupt-*"))) >= 1
+
+
+def test_a_state_file_damaged_while_it_is_in_use_is_replaced(tmp_path, caplog):
     async def test():
-        async with queue(tmp_path, queue_size=ByteSize(100)) as made:
-            for _ in range(5):
-                made.backend.gate.clear()
-                for _ in range(10):
-                    await made.put(os.urandom(150_000).hex())
-                made.backend.gate.set()
-                await made.empty()
-            size = sum(path.stat().st_size for path in tmp_path.iterdir())
-            assert size < 12 << 20  # 1.5 MB a round (hexadecimal compresses by half), journal and free pages
-            await asyncio.sleep(0.5)
-            assert made.storage.connection.execute("PRAGMA page_count").fetchone()[0] < 32
+        async with queue(tmp_path, num_consumers=2) as made:
+            made.backend.gate.clear()
+            for number in range(20):
+                await made.put(str(number))
+            error = sqlite3.DatabaseError("database disk image is malformed")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            made.storage.recover(error)
+            await asyncio.sleep(0.05)
+            await made.put("20")
+            assert len(made.rows()) == 21
+            made.backend.gate.set()
+            await made.empty()
+            assert sorted(made.backend.taken, key=int) == [str(number) for number in range(21)]
+            assert made.value("exporter_queue_size") == 0
 
     run(test)
+    assert "set aside as" in caplog.text
+
+
+def test_disk_space_is_used_again_and_given_back(tmp_path):
+    async def test():
+        async with queue(tmp_path, queue_size=ByteSize(1000)) as made:
+            for _ in range(4):
+                made.backend.gate.clear()
+                for _ in range(100):
+                    await made.put(os.urandom(150_000).hex())  # zstd makes 150 kB of it
+                made.backend.gate.set()
+                await made.empty()
+            assert sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file()) < 24 << 20
+
+    run(test)
+    assert list((tmp_path / "queue-backend").iterdir()) == []
 
 
 def test_a_stop_does_not_wait_for_a_destination_that_is_away(tmp_path):

@@ -14,8 +14,8 @@ from hawse.state.queue import DiskQueue, Entry
 
 _DELETE_AFTER = 0.02  # seconds that a deletion waits for company: a death in between sends a batch twice
 _AGAIN_AFTER = 1.0  # seconds, when the disk did not take deletions
-# Space left free on the disk by those who put: deleting needs some, too, for the journal, or nothing ever got better.
-_RESERVE = 4 << 20
+# Left free on the disk by those who put, beside the journal: deleting needs some, too, or nothing ever got better.
+_RESERVE = 2 << 20
 
 
 class _Waiting:
@@ -37,7 +37,7 @@ class Commits:
         self._held = held
         self._line = line
         self._puts: list[_Waiting] = []
-        self._ended: list[int] = []
+        self._ended: list[Entry] = []
         self._accounts: list[Callable[[], None]] = []
         self._timer: asyncio.TimerHandle | asyncio.Handle | None = None
         self.failure = ""  # why the disk does not take deletions
@@ -61,9 +61,9 @@ class Commits:
                 self._line.leave(waiting.entry)
             raise
 
-    def delete(self, id_: int, account: Callable[[], None]) -> None:
+    def delete(self, entry: Entry, account: Callable[[], None]) -> None:
         """Delete a row soon. `account` tells the ledger why, in the same transaction."""
-        self._ended.append(id_)
+        self._ended.append(entry)
         self._accounts.append(account)
         self._schedule(_DELETE_AFTER)
 
@@ -105,11 +105,14 @@ class Commits:
             for account in accounts:
                 account()
             with self._disk.storage.transaction() as connection:
-                self._disk.put(connection, [one.entry for one in puts])
+                if puts:
+                    self._disk.put(connection, [one.entry for one in puts])
                 self._disk.delete(connection, self._ended)
         ended, self._ended = self._ended, []
         self.failure = ""
-        self._line.deleted(ended)
+        self._disk.keep(one.entry for one in puts)
+        self._disk.forget(ended)
+        self._line.deleted(entry.id for entry in ended)
 
     def _retry_deletions(self, error: OSError, *, tried: bool) -> None:
         if not self._ended:
@@ -125,11 +128,12 @@ class Commits:
                 one.done.set_exception(Busy(f"the sending queue cannot keep a batch: {problem} (its sender keeps it)"))
 
     def _no_room(self, size: int) -> str:
-        found = os.statvfs(self._disk.storage.directory)
+        storage = self._disk.storage
+        found = os.statvfs(storage.directory)
         free = found.f_bavail * found.f_frsize
-        if free >= _RESERVE + 2 * size:
+        if free >= _RESERVE + storage.journal + size:
             return ""
-        where = self._disk.storage.directory
+        where = storage.directory
         return f"{where} has {free >> 10} KiB left; free space there, or enlarge the volume"
 
     def _schedule(self, wait: float) -> None:

@@ -28,8 +28,6 @@ from hawse.state.settings import QueueConfig
 
 _PATIENCE = 5.0  # seconds that requests under way get when the process stops
 _AGAIN = 5.0  # seconds until a disk that can't be read is asked again
-_IDLE = 1.0  # seconds after which an empty queue gives disk space back
-_GIVEN_BACK, _KEPT = 256, 1024  # pages: at a time, and what is kept for the next batches
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Request]).decode
 
@@ -69,7 +67,6 @@ class DurableQueue:
         self._results: dict[int, asyncio.Future[None]] = {}
         self._room: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._idle: asyncio.TimerHandle | None = None
         self._counted = _Counters(meter)
         self._measure(meter)
 
@@ -104,6 +101,7 @@ class DurableQueue:
 
     def _reload(self) -> None:
         try:
+            self._disk.restored()
             self._load()
         except OSError as error:
             self._log.error("cannot read the queue: %s", error)
@@ -112,9 +110,8 @@ class DurableQueue:
     async def stop(self) -> None:
         """Let what is under way arrive, for a moment; the rest stays on disk."""
         self._stopping.set()
-        for timer in (self._timer, self._idle):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         while self._room:
             self._let_in()
         try:
@@ -126,6 +123,7 @@ class DurableQueue:
             if self._tasks:
                 await asyncio.wait(self._tasks.values())
             self._commits.close()
+            self._disk.close()
             for result in self._results.values():
                 if not result.done():
                     result.set_exception(Busy("the process stops; the batch is in the queue on disk"))
@@ -211,8 +209,6 @@ class DurableQueue:
                 self._pump_later()
                 return
             if entry is None:
-                if not self._line.requests and self._idle is None:
-                    self._idle = asyncio.get_running_loop().call_later(_IDLE, self._give_back)
                 return
             if self._config.overflow == "drop_oldest" and self._line.too_old(entry):
                 self._give_up(entry, "expired")
@@ -252,7 +248,7 @@ class DurableQueue:
             return
 
     def _requests(self, entry: Entry) -> list[Request]:
-        payload = entry.payload if entry.payload is not None else self._disk.payload(entry.id)
+        payload = entry.payload if entry.payload is not None else self._disk.payload(entry)
         try:
             return _unpack(payload)
         except msgspec.MsgspecError as error:
@@ -279,7 +275,7 @@ class DurableQueue:
     def _settle(self, entry: Entry, account: Callable[[], None]) -> None:
         """An entry has ended, one way or the other."""
         self._line.end(entry)
-        self._commits.delete(entry.id, account)
+        self._commits.delete(entry, account)
         result = self._results.pop(entry.id, None)
         if result is not None and not result.done():
             result.set_result(None)
@@ -292,12 +288,6 @@ class DurableQueue:
             if not turn.done():
                 turn.set_result(None)
                 return
-
-    def _give_back(self) -> None:
-        """The queue was empty a moment ago: let the disk have its pages, a few at a time."""
-        self._idle = None
-        if not self._line.requests and not self._stopping.is_set() and self._disk.give_back(_GIVEN_BACK, _KEPT):
-            self._idle = asyncio.get_running_loop().call_later(_IDLE / 10, self._give_back)
 
     def _measure(self, meter: Meter) -> None:
         line = self._line

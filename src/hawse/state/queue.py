@@ -1,24 +1,41 @@
-"""Batches on disk, in the order in which they came: one table of the state file for each exporter.
+"""Batches on disk, in the order in which they came: rows in the state file, a table for each exporter, and their
+payloads in files beside it.
 
-The payload is whatever the owner says, with a checksum; beside it lies what a queue must know without reading it.
+A row is put when its payload is written, so a payload without a row was never taken, and is nobody's. The payload is
+whatever the owner says.
 """
 
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from hawse.state.segments import Damaged, Segments
 from hawse.state.storage import Storage
 
 _PREFIX = "queue:"
+_COLUMNS = "id, created, signal, items, size, sources, segment, position, row_size"
 _sources = msgspec.json.Decoder(dict[str, int]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class _Row(msgspec.Struct, array_like=True):
+    """What lies before a payload."""
+
+    id: int
+    created: float
+    signal: str
+    items: int
+    sources: dict[str, int]
+
+
+_row = msgspec.json.Decoder(_Row).decode
 
 
 class Entry(msgspec.Struct):
     """A batch in line. `created` is in seconds since 1970; `sources` has the items of each source.
 
-    `payload` is None where it lies on disk only.
+    `payload` is None where it lies on disk only: in the file number `segment`, at `position`.
     """
 
     id: int
@@ -28,31 +45,76 @@ class Entry(msgspec.Struct):
     size: int
     sources: dict[str, int]
     payload: bytes | None = None
-
-
-class Damaged(Exception):
-    """The disk did not give back what was put there."""
+    segment: int = 0
+    position: int = 0
+    row_size: int = 0
 
 
 class DiskQueue:
-    """The rows of one exporter. Whoever puts or deletes rows does so inside `Storage.transaction`."""
+    """The rows and payloads of one exporter. Whoever puts or deletes does so inside `Storage.transaction`."""
 
     def __init__(self, storage: Storage, name: str) -> None:
-        """Raises OSError where the table is not there and can't be made."""
+        """Raises OSError where the disk does not have it, and can't be made to."""
         self.storage = storage
         self._table = '"' + (_PREFIX + name).replace('"', '""') + '"'
+        self._segments = Segments(storage.directory, name, storage.share)
+        self._open(restore=self._create() or storage.damaged)
+
+    def _create(self) -> bool:
+        """Make the table; whether it was not there yet."""
         try:
-            storage.connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {self._table} (id INTEGER PRIMARY KEY, created REAL, signal TEXT,"
-                " items INTEGER, size INTEGER, sources TEXT, checksum INTEGER, payload BLOB)"
+            self.storage.connection.execute(
+                f"CREATE TABLE {self._table} (id INTEGER PRIMARY KEY, created REAL, signal TEXT,"
+                " items INTEGER, size INTEGER, sources TEXT, segment INTEGER, position INTEGER, row_size INTEGER)"
             )
         except sqlite3.Error as error:
-            raise OSError(f"{storage.path}: {error}") from error
+            if str(error).endswith("already exists"):
+                return False
+            raise OSError(f"{self.storage.path}: {error}") from error
+        return True
 
-    def put(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
-        """Add rows, with their payloads."""
+    def restored(self) -> None:
+        """The state file was damaged, and is a new one: make the rows again that are missing. Raises OSError."""
+        self._create()
+        self._open(restore=True)
+
+    def _open(self, *, restore: bool) -> None:
+        if restore:
+            known = {entry.id for entry in self.everything()}
+            missing = [entry for entry in self._scanned() if entry.id not in known]
+            if missing:
+                with self.storage.transaction() as connection:
+                    self._insert(connection, missing)
+        self._segments.forget()
+        for segment, payloads in self._select(f"SELECT segment, count(*) FROM {self._table} GROUP BY segment"):  # noqa: S608
+            self._segments.keep(segment, payloads)
+        self._segments.sweep()
+
+    def _scanned(self) -> Iterator[Entry]:
+        """What the files hold. Some of it may have been sent, and is sent again: better twice than never."""
+        for number in self._segments.numbers():
+            for raw, position, size in self._segments.frames(number):
+                try:
+                    row = _row(raw)
+                except msgspec.MsgspecError:
+                    continue
+                place = (number, position, len(raw))
+                yield Entry(row.id, row.created, row.signal, row.items, size, row.sources, None, *place)
+
+    # --- rows
+
+    def put(self, connection: sqlite3.Connection, entries: list[Entry]) -> None:
+        """Add entries, with their payloads. Raises OSError."""
+        rows = [_encode(_Row(one.id, one.created, one.signal, one.items, one.sources)) for one in entries]
+        frames = [(row, entry.payload or b"") for row, entry in zip(rows, entries, strict=True)]
+        for entry, (row, _), place in zip(entries, frames, self._segments.append(frames), strict=True):
+            entry.segment, entry.position = place
+            entry.row_size = len(row)
+        self._insert(connection, entries)
+
+    def _insert(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
         connection.executemany(
-            f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - quoted
+            f"INSERT INTO {self._table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608 - quoted
             (
                 (
                     entry.id,
@@ -60,36 +122,43 @@ class DiskQueue:
                     entry.signal,
                     entry.items,
                     entry.size,
-                    msgspec.json.encode(entry.sources).decode(),
-                    zlib.crc32(entry.payload or b""),
-                    entry.payload,
+                    _encode(entry.sources).decode(),
+                    entry.segment,
+                    entry.position,
+                    entry.row_size,
                 )
                 for entry in entries
             ),
         )
 
-    def delete(self, connection: sqlite3.Connection, ids: Iterable[int]) -> None:
-        """Delete rows. Their pages are used again."""
-        connection.executemany(f"DELETE FROM {self._table} WHERE id = ?", ((id_,) for id_ in ids))  # noqa: S608
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """The transaction that put them is committed."""
+        for entry in entries:
+            self._segments.keep(entry.segment)
+
+    def delete(self, connection: sqlite3.Connection, entries: Iterable[Entry]) -> None:
+        """Delete rows; `forget` then lets go of the payloads."""
+        connection.executemany(f"DELETE FROM {self._table} WHERE id = ?", ((entry.id,) for entry in entries))  # noqa: S608
+
+    def forget(self, entries: Iterable[Entry]) -> None:
+        """The transaction that deleted them is committed."""
+        for entry in entries:
+            self._segments.release(entry.segment)
 
     def page(self, after: int, most: int) -> list[Entry]:
         """Up to `most` rows with larger ids, in order, without payloads. Raises OSError."""
         rows = self._select(
-            f"SELECT id, created, signal, items, size, sources FROM {self._table}"  # noqa: S608 - quoted
-            " WHERE id > ? ORDER BY id LIMIT ?",
+            f"SELECT {_COLUMNS} FROM {self._table} WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - quoted
             (after, most),
         )
         return [
-            Entry(id_, created, signal, items, size, _sources(of)) for id_, created, signal, items, size, of in rows
+            Entry(id_, created, signal, items, size, _sources(sources), None, *place)
+            for id_, created, signal, items, size, sources, *place in rows
         ]
 
-    def payload(self, id_: int) -> bytes:
-        """The payload of a row. Raises Damaged, or OSError where it can't be read now."""
-        rows = self._select(f"SELECT checksum, payload FROM {self._table} WHERE id = ?", (id_,))  # noqa: S608
-        if not rows or zlib.crc32(rows[0][1]) != rows[0][0]:
-            raise Damaged(f"{self.storage.path}: row {id_} of {self._table} is damaged")
-        payload: bytes = rows[0][1]
-        return payload
+    def payload(self, entry: Entry) -> bytes:
+        """The payload of an entry. Raises Damaged, or OSError where it can't be read now."""
+        return self._segments.read(entry.segment, entry.position, entry.size, entry.row_size)
 
     def everything(self) -> Iterator[Entry]:
         """All rows, in order, without payloads. Raises OSError."""
@@ -98,19 +167,11 @@ class DiskQueue:
             yield from rows
             after = rows[-1].id
 
-    def give_back(self, pages: int, kept: int) -> bool:
-        """Give up to so many unused pages back to the disk, but for those to be kept; whether there are more."""
-        connection = self.storage.connection
-        try:
-            free: int = connection.execute("PRAGMA freelist_count").fetchone()[0]
-            if free > kept:
-                # As a script: `execute` takes one step, which is one page.
-                connection.executescript(f"PRAGMA incremental_vacuum({min(pages, free - kept)})")
-        except sqlite3.Error:
-            return False
-        return free - pages > kept
+    def close(self) -> None:
+        """Close the files. The storage is its owner's to close."""
+        self._segments.close()
 
-    def _select(self, query: str, values: tuple[int, ...]) -> list[sqlite3.Row]:
+    def _select(self, query: str, values: tuple[int, ...] = ()) -> list[sqlite3.Row]:
         try:
             return self.storage.connection.execute(query, values).fetchall()
         except sqlite3.Error as error:
@@ -118,15 +179,4 @@ class DiskQueue:
             raise OSError(f"{self.storage.path}: {error}") from error
 
 
-def others(storage: Storage, names: Iterable[str]) -> list[tuple[str, int]]:
-    """Queues with rows in them whose names are not among `names`: of exporters that are not configured any more."""
-    mine = {_PREFIX + name for name in names}
-    tables = storage.connection.execute("SELECT name FROM sqlite_master WHERE type='table' AND name GLOB 'queue:*'")
-    found = []
-    for (table,) in tables.fetchall():
-        if table not in mine:
-            quoted = '"' + table.replace('"', '""') + '"'
-            items = storage.connection.execute(f"SELECT sum(items) FROM {quoted}").fetchone()[0]  # noqa: S608
-            if items:
-                found.append((table.removeprefix(_PREFIX), items))
-    return found
+__all__ = ["Damaged", "DiskQueue", "Entry"]

@@ -17,18 +17,12 @@ from hawse.state.salvage import salvage
 
 log = logging.getLogger(__name__)
 
-# Pages of 16 KiB take a third off what a queue of compressed batches costs, and hardly add to that of small rows.
-# Auto-vacuum: when a long queue is empty again, its pages can be given back to the disk.
-_PRAGMAS = (
-    "page_size = 16384",
-    "auto_vacuum = INCREMENTAL",
-    "journal_mode = WAL",
-    "synchronous = NORMAL",
-    "wal_autocheckpoint = 128",
-    "journal_size_limit = 4194304",
-)
+_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
+# How large a file beside ours may grow before it is done with (the journal; the queues' segments): a share of the
+# volume, so that they fit on small ones.
+_SHARE, _SHARE_LEAST, _SHARE_MOST = 64, 1 << 20, 16 << 20
+_JOURNAL = 4 << 20
 _LITTLE = 4 << 20  # bytes left on a disk that is as good as full
-_CHECKED_WHOLE = 64 << 20  # bytes
 
 Hook: TypeAlias = Callable[[sqlite3.Connection], None]
 
@@ -69,6 +63,9 @@ class Storage:
     path: str
     directory: str
     connection: sqlite3.Connection
+    journal: int  # bytes that the journal beside the file may have
+    share: int  # bytes that another file in the folder may have
+    damaged = False  # whether the file was found damaged since the process began
     failure: str = ""  # why the disk did not take the last transaction
     _hooks: tuple[Hook, ...] = ()
     _recovered: tuple[Callable[[], None], ...] = ()
@@ -104,6 +101,7 @@ class Storage:
         try:
             for pragma in _PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
+            self._bound_journal(connection)
             _check(connection)
             connection.execute(
                 "CREATE TABLE IF NOT EXISTS state (owner TEXT, key TEXT, value BLOB, updated INTEGER,"
@@ -113,6 +111,14 @@ class Storage:
             connection.close()
             raise
         return connection
+
+    def _bound_journal(self, connection: sqlite3.Connection) -> None:
+        volume = os.statvfs(self.directory)
+        self.share = max(_SHARE_LEAST, min(volume.f_blocks * volume.f_frsize // _SHARE, _SHARE_MOST))
+        self.journal = min(self.share, _JOURNAL)
+        page: int = connection.execute("PRAGMA page_size").fetchone()[0]
+        connection.execute(f"PRAGMA wal_autocheckpoint = {self.journal // page}")
+        connection.execute(f"PRAGMA journal_size_limit = {self.journal}")
 
     def attach(self, hook: Hook) -> Callable[[], None]:
         """Have `hook(connection)` called at the end of every transaction that commits state, inside of it.
@@ -174,6 +180,7 @@ class Storage:
                 callback()
 
     def _begin_anew(self, error: Exception) -> None:
+        self.damaged = True
         aside = f"{self.path}.corrupt-{time.strftime('%Y%m%d-%H%M%S')}"
         for suffix in ("", "-wal", "-shm"):
             if os.path.exists(self.path + suffix):
@@ -210,12 +217,6 @@ def _damaged(error: sqlite3.Error) -> bool:
 
 
 def _check(connection: sqlite3.Connection) -> None:
-    """Raise DatabaseError for a damaged file. Of a large one, queues are left out: their rows have checksums."""
-    pages, size = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
-    checks = ["1"]
-    if pages * size > _CHECKED_WHOLE:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT GLOB 'queue:*'")
-        checks = ['"' + name.replace('"', '""') + '"' for (name,) in names.fetchall()]
-    for what in checks:
-        if (found := connection.execute(f"PRAGMA quick_check({what})").fetchone()[0]) != "ok":
-            raise sqlite3.DatabaseError(found)
+    """Raise DatabaseError for a damaged file."""
+    if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+        raise sqlite3.DatabaseError(found)
