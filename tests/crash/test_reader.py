@@ -44,9 +44,9 @@ class Reader:
             self.log.restore(position.decode(self.kept))
 
     def read(self):
-        if self.log.poll(self.now, _FLUSH):
+        if self.log.poll(self.now):
             try:
-                made = self.log.turn(bytearray, self.now, _FLUSH)
+                made = self.log.turn(bytearray, self.now)
             except OSError:
                 return
             bodies = []
@@ -74,7 +74,7 @@ class Reader:
             for _ in range(200):
                 before = self.log.position
                 self.read()
-                if self.log.position == before and not self.log.poll(self.now, _FLUSH):
+                if self.log.position == before and not self.log.poll(self.now):
                     break
             self.now += 2
         while self.pending:
