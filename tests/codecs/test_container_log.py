@@ -93,9 +93,11 @@ def encode(lines, ending=b"\n"):
 
 @st.composite
 def timestamps(draw):
-    moment = draw(st.datetimes(datetime.datetime(1970, 1, 3), datetime.datetime(2261, 12, 30)).map(str)) if draw(
-        st.integers(0, 3)
-    ) == 0 else f"2026-11-24 13:0{draw(st.integers(0, 9))}:{draw(st.integers(0, 59)):02}"
+    moment = (
+        draw(st.datetimes(datetime.datetime(1970, 1, 3), datetime.datetime(2261, 12, 30)).map(str))
+        if draw(st.integers(0, 3)) == 0
+        else f"2026-11-24 13:0{draw(st.integers(0, 9))}:{draw(st.integers(0, 59)):02}"
+    )
     text = moment[:19].replace(" ", "T")
     fraction = draw(st.integers(0, 999_999_999).map(lambda n: f"{n:09}"))
     if draw(st.booleans()):
@@ -111,7 +113,9 @@ bodies = st.one_of(
     st.binary(min_size=1, max_size=3).map(lambda b: (b.replace(b"\n", b"") * 9000).rstrip(b"\r")),
     st.sampled_from([b"\x00\x00", b'{"a":1}', b"\xff\xfe", "é🙂".encode(), b"2026-11-24T13:00:00Z stdout F x", b" x "]),
 )
-cri = st.tuples(timestamps(), st.sampled_from(["stdout", "stdout", "stdout", "stderr"]), st.sampled_from("FFFFFP"), bodies)
+cri = st.tuples(
+    timestamps(), st.sampled_from(["stdout", "stdout", "stdout", "stderr"]), st.sampled_from("FFFFFP"), bodies
+)
 raw = st.sampled_from(
     [b"", b"garbage", b"2026-11-24T13:00:00Z", b"2026-13-24T13:00:00.000000001Z stdout F no such month",
      b"2026-11-24T13:00:00.000000001Z stdlog F no such stream", b"2026-11-24T13:00:00.00000000xZ stdout F digit",
@@ -121,7 +125,11 @@ raw = st.sampled_from(
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(st.lists(st.one_of(cri, cri, cri, cri, raw), min_size=1, max_size=60), st.lists(st.integers(0, 1000), max_size=4), st.booleans())
+@given(
+    st.lists(st.one_of(cri, cri, cri, cri, raw), min_size=1, max_size=60),
+    st.lists(st.integers(0, 1000), max_size=4),
+    st.booleans(),
+)
 @example([("2026-11-24T13:00:00.123456789+05:30", "stdout", "F", b"x" * 60)] * 200, [], True)
 @example([("2026-11-24T13:00:00.12345Z", "stdout", "F", b"x" * 60)] * 200, [], True)
 @example([("2026-11-24T13:00:00.1Z", "stderr", "F", b"")] * 300, [], True)
@@ -222,7 +230,9 @@ def test_long_lines_go_on_in_further_records(size):
     assert sum(len(b.encode()) for _, b in got) >= len(body.encode())
 
 
-docker = st.fixed_dictionaries({"log": st.text(max_size=30), "stream": st.sampled_from(["stdout", "stderr"]), "time": timestamps()})
+docker = st.fixed_dictionaries(
+    {"log": st.text(max_size=30), "stream": st.sampled_from(["stdout", "stderr"]), "time": timestamps()}
+)
 
 
 @settings(max_examples=150, deadline=None)

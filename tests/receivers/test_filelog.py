@@ -436,7 +436,9 @@ def test_bounded_handles(tmp_path):
                 for writer in writers:
                     writer.number(3)
                 await until(complete(sink, *writers), why=lambda: Counter(len(v) for v in sink.records.values()))
-                await until(lambda: running.receiver._logs._open_files() <= 8, why=lambda: running.receiver._logs._open_files())
+                await until(
+                    lambda: running.receiver._logs._open_files() <= 8, why=lambda: running.receiver._logs._open_files()
+                )
                 for writer in writers[::3]:
                     writer.rename()
         for writer in writers:
