@@ -12,6 +12,7 @@ import pytest
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs import otlp_records
 from hawse.component import Busy, Exporter, Kind, Refused, TooLarge
+from hawse.net.budget import Budget
 from hawse.net.retry import RetryConfig
 from hawse.pipeline import edges
 from hawse.pipeline.ledger import Ledger
@@ -69,9 +70,14 @@ class Context:
 
     def __init__(self, storage, telemetry, ledger):
         self.storage = storage
+        self.budget = Budget(256 << 20)
         self.meter = telemetry.meter(Kind.EXPORTER, "backend")
         self.log = logging.LoggerAdapter(logging.getLogger("hawse.test"), {})
         self.ledger = ComponentLedger(ledger, Kind.EXPORTER, "backend", {Signal.LOGS})
+
+    def shared(self, kind):
+        assert kind is Budget
+        return self.budget
 
     def extension(self, id_, kind):
         assert isinstance(self.storage, kind)
@@ -142,6 +148,8 @@ async def queue(folder, **settings):
     finally:
         made.backend.gate.set()
         await made.sending.stop()
+        await asyncio.sleep(0)
+        assert made.sending._context.budget.used == 0
         storage.close_storage()
 
 
@@ -361,6 +369,52 @@ def test_waiting_batches_share_a_transaction(tmp_path):
             made.storage.attach(hook)
             await asyncio.gather(*(made.put(str(number)) for number in range(200)))
             assert count == 1
+
+    run(test)
+
+
+def test_little_memory_is_needed_however_much_waits(tmp_path):
+    async def test():
+        async with queue(tmp_path, queue_size=ByteSize(1000)) as made:
+            budget = made.sending._context.budget
+            budget.limit = 2 << 20
+            made.line._most_payloads = budget.limit // 8
+            made.backend.gate.clear()
+            for _ in range(100):
+                await made.put(os.urandom(150_000).hex())
+            assert made.line.bytes > 14 << 20
+            assert budget.used < 1 << 20
+            made.backend.gate.set()
+            await made.empty()
+            assert len(made.backend.taken) == 100
+
+    run(test)
+
+
+def test_a_sender_that_hangs_up_leaves_its_batch_to_be_sent(tmp_path):
+    async def test():
+        async with queue(tmp_path) as made:
+            put = asyncio.create_task(made.put("one"))
+            while not made.line.requests:
+                await asyncio.sleep(0)
+            made.sending._queue._commits.flush()
+            put.cancel()
+            with suppress(asyncio.CancelledError):
+                await put
+            await made.empty()
+            assert made.backend.taken == ["one"]
+            commits = made.sending._queue._commits
+            schedule, commits._schedule = commits._schedule, lambda wait: None
+            put = asyncio.create_task(made.put("two"))
+            while not made.line.requests:
+                await asyncio.sleep(0)
+            commits._schedule = schedule
+            put.cancel()  # before it is on disk
+            with suppress(asyncio.CancelledError):
+                await put
+            await made.put("three")
+            await made.empty()
+            assert made.backend.taken == ["one", "three"]
 
     run(test)
 

@@ -139,7 +139,11 @@ def url_problems(path: str, url: str) -> Iterator[Problem]:
     """What is wrong with a client's URL; nothing for an empty one, which is for the caller to judge."""
     if not url:
         return
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # an address in brackets that is none
+        yield Problem(path, f"{url!r} is no HTTP URL", "IPv6 addresses stand in brackets: http://[::1]:4318")
+        return
     try:
         port_fits = parts.port is None or parts.port > 0
     except ValueError:

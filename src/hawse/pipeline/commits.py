@@ -32,10 +32,12 @@ class _Waiting:
 class Commits:
     """Of one queue. Entries get their place in the line in the moment in which their rows are there."""
 
-    def __init__(self, disk: DiskQueue, held: Held, line: Line) -> None:
+    def __init__(self, disk: DiskQueue, held: Held, line: Line, arrived: Callable[[], None]) -> None:
+        """`arrived()` is called when entries have come into the line."""
         self._disk = disk
         self._held = held
         self._line = line
+        self._arrived = arrived
         self._puts: list[_Waiting] = []
         self._ended: list[Entry] = []
         self._accounts: list[Callable[[], None]] = []
@@ -80,7 +82,7 @@ class Commits:
             return
         try:
             self._write(puts)
-        except OSError as error:
+        except Exception as error:  # whoever waits must hear of it, whatever it is
             self._fail(puts, told(error))
             self._retry_deletions(error, tried=not puts)
             return
@@ -88,6 +90,8 @@ class Commits:
             self._line.append(one.entry)
             if not one.done.done():
                 one.done.set_result(None)
+        if puts:
+            self._arrived()
 
     def close(self) -> None:
         """Write what waits, and no more. Deletions that the disk does not take are forgotten: those come again."""
@@ -114,7 +118,7 @@ class Commits:
         self._disk.forget(ended)
         self._line.deleted(entry.id for entry in ended)
 
-    def _retry_deletions(self, error: OSError, *, tried: bool) -> None:
+    def _retry_deletions(self, error: Exception, *, tried: bool) -> None:
         if not self._ended:
             return
         if tried:
@@ -129,7 +133,10 @@ class Commits:
 
     def _no_room(self, size: int) -> str:
         storage = self._disk.storage
-        found = os.statvfs(storage.directory)
+        try:
+            found = os.statvfs(storage.directory)
+        except OSError as error:
+            return str(error)
         free = found.f_bavail * found.f_frsize
         if free >= _RESERVE + storage.journal + size:
             return ""
@@ -145,11 +152,11 @@ class Commits:
             self._timer = loop.call_later(wait, self.flush) if wait else loop.call_soon(self.flush)
 
 
-def told(error: OSError) -> str:
+def told(error: Exception) -> str:
     """What to do about a disk that does not take what it is given."""
-    text = str(error)
-    if "full" in text:
+    text = str(error) if isinstance(error, OSError) else repr(error)
+    if "full" in text or "No space" in text:
         return f"{text}; free space there, or enlarge the volume"
-    if "readonly" in text or "read-only" in text:
+    if "readonly" in text or "read-only" in text.lower():
         return f"{text}; make the volume writable for uid {os.getuid()}"
     return text

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 
+from hawse.net.budget import Budget
 from hawse.state.queue import DiskQueue, Entry
 from hawse.state.settings import QueueConfig
 
@@ -22,8 +23,10 @@ _SIZES: dict[str, Callable[[Entry], int]] = {
 class Line:
     """Raises OSError where the table can't be read."""
 
-    def __init__(self, disk: DiskQueue, config: QueueConfig) -> None:
+    def __init__(self, disk: DiskQueue, config: QueueConfig, budget: Budget) -> None:
         self._disk = disk
+        self._budget = budget
+        self._most_payloads = min(_PAYLOADS, budget.limit // 8)
         self._capacity = int(config.queue_size)
         self._size_of = _SIZES[config.sizer]
         self._max_age = float(config.max_age)
@@ -56,7 +59,7 @@ class Line:
             self._count(entry, 1)
             yield entry
         self._window.clear()
-        self._payloads = 0
+        self._drop_payloads()
         self._read, self._beyond = 0, True
 
     # --- room
@@ -112,10 +115,11 @@ class Line:
             self._beyond = True
             return
         self._read = entry.id
-        if self._payloads + entry.size > _PAYLOADS:
+        if self._payloads + entry.size > self._most_payloads:
             entry.payload = None
         else:
             self._payloads += entry.size
+            self._budget.charge(entry.size)
         self._window.append(entry)
 
     def take(self) -> Entry | None:
@@ -138,6 +142,15 @@ class Line:
         self._gone.add(entry.id)
         self._count(entry, -1)
 
+    def close(self) -> None:
+        """Nothing of it is in memory any more."""
+        self._window.clear()
+        self._drop_payloads()
+
+    def _drop_payloads(self) -> None:
+        self._budget.release(self._payloads)
+        self._payloads = 0
+
     def deleted(self, ids: Iterable[int]) -> None:
         """The rows of entries that have ended are gone."""
         self._gone.difference_update(ids)
@@ -151,6 +164,7 @@ class Line:
         self.under_way[entry.id] = entry
         if entry.payload is not None:
             self._payloads -= entry.size
+            self._budget.release(entry.size)
 
     # --- the window
 

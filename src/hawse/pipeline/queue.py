@@ -17,6 +17,7 @@ import msgspec
 from hawse.batch import Batch, Signal
 from hawse.component import Busy, Meter, Refused, Request, RequestExporter
 from hawse.health import Progress
+from hawse.net.budget import Budget
 from hawse.net.retry import RetryConfig
 from hawse.pipeline.attempts import Attempts, Refusal
 from hawse.pipeline.commits import Commits, told
@@ -47,6 +48,7 @@ class DurableQueue:
         held: Held,
         meter: Meter,
         log: Log,
+        budget: Budget,
         progress: Progress | None = None,
     ) -> None:
         """`retry` says how long to wait between attempts; they have no end."""
@@ -59,10 +61,12 @@ class DurableQueue:
         self._log = log
         self._stopping = asyncio.Event()
         self._attempts = Attempts(exporter, endless, log, self._stopping, catch_all=True, progress=progress)
-        self._line = Line(disk, config)
+        self._line = Line(disk, config, budget)
+        self._budget = budget
+        self._under_way = 0  # bytes
         if progress is not None:
             progress.waiting = lambda: self._line.requests
-        self._commits = Commits(disk, held, self._line)
+        self._commits = Commits(disk, held, self._line, self._pump)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._results: dict[int, asyncio.Future[None]] = {}
         self._room: deque[asyncio.Future[None]] = deque()
@@ -124,6 +128,7 @@ class DurableQueue:
                 await asyncio.wait(self._tasks.values())
             self._commits.close()
             self._disk.close()
+            self._line.close()
             for result in self._results.values():
                 if not result.done():
                     result.set_exception(Busy("the process stops; the batch is in the queue on disk"))
@@ -147,18 +152,18 @@ class DurableQueue:
         sources = self._held.sources(batch)
         entry = Entry(0, time.time(), str(batch.signal), items, len(payload), sources, payload)
         putting = self._commits.put(entry)
+        result: asyncio.Future[None] | None = None
+        if self._config.wait_for_result:
+            result = self._results[entry.id] = asyncio.get_running_loop().create_future()
         self._let_in()  # there may be room for one more
         try:
             await putting
         except Busy:
+            self._results.pop(entry.id, None)
             self._counted.failed(batch)
             raise
-        if self._config.wait_for_result:
-            self._results[entry.id] = result = asyncio.get_running_loop().create_future()
-            self._pump()
+        if result is not None:
             await result
-        else:
-            self._pump()
 
     async def _admit(self, fits: Callable[[], bool], batch: Batch, *, first: bool = False) -> None:
         """Return when there is room. First come, first served: `first` is for who has had its turn already."""
@@ -202,6 +207,8 @@ class DurableQueue:
     def _pump(self) -> None:
         """Give the next in line to consumers that have nothing to do."""
         while len(self._tasks) < self._config.num_consumers and not self._stopping.is_set():
+            if self._tasks and self._under_way > self._budget.limit // 4:
+                return  # memory is for what comes in, too: a destination that is away must not stop that
             try:
                 entry = self._line.take()
             except OSError as error:
@@ -216,14 +223,18 @@ class DurableQueue:
             # A context of its own: what becomes of the batch is no business of the call that brought it.
             task = asyncio.create_task(self._handle(entry), context=contextvars.Context())
             self._tasks[entry.id] = task
-            task.add_done_callback(functools.partial(self._handled, entry.id))
+            self._under_way += entry.size
+            self._budget.charge(entry.size)
+            task.add_done_callback(functools.partial(self._handled, entry))
 
     def _pump_later(self) -> None:
         if self._timer is None or self._timer.cancelled() or self._timer.when() < asyncio.get_running_loop().time():
             self._timer = asyncio.get_running_loop().call_later(_AGAIN, self._pump)
 
-    def _handled(self, id_: int, task: asyncio.Task[None]) -> None:
-        del self._tasks[id_]
+    def _handled(self, entry: Entry, task: asyncio.Task[None]) -> None:
+        del self._tasks[entry.id]
+        self._under_way -= entry.size
+        self._budget.release(entry.size)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error("a batch stays in the queue until the next start: %r", error)
         self._pump()
@@ -248,7 +259,9 @@ class DurableQueue:
             return
 
     def _requests(self, entry: Entry) -> list[Request]:
-        payload = entry.payload if entry.payload is not None else self._disk.payload(entry)
+        payload, entry.payload = entry.payload, None  # from now on, the requests hold it
+        if payload is None:
+            payload = self._disk.payload(entry)
         try:
             return _unpack(payload)
         except msgspec.MsgspecError as error:

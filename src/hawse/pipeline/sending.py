@@ -10,6 +10,7 @@ from hawse.batch import Batch
 from hawse.component import Component, Context, Exporter, Kind, Refused, RequestExporter
 from hawse.diagnostics import HawseError
 from hawse.health import Progress
+from hawse.net.budget import Budget
 from hawse.net.retry import RetryConfig
 from hawse.pipeline.attempts import Attempts, Packed, Refusal, Whole
 from hawse.pipeline.ledger import Ledger
@@ -110,6 +111,7 @@ class Sending(Component):
                 Held(self._ledger, Kind.EXPORTER, context.id),
                 context.meter,
                 context.log,
+                context.shared(Budget),
                 self._progress,
             )
         except OSError as error:
