@@ -7,9 +7,10 @@ from hawse.batch import Group, Resource, Signal
 from hawse.codecs import otlp, otlp_json, otlp_records, sumo
 from hawse.codecs.sumo import JsonLogs
 from hawse.net.http import Request
-from hawse.receivers.otlp import decode
+from hawse.receivers.otlp import HttpConfig, decode
 from hawse.wire import WireError, encode_attributes, encode_value, field, varint
 
+_LIMITS = HttpConfig()
 _NUMBER = b"\x39" + b"\1\2\3\4\5\6\7\x18"  # a fixed64 as field 7
 
 
@@ -35,7 +36,9 @@ def _binary(signal: Signal) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         request = Request("POST", "/", body=data, headers={"content-type": "application/x-protobuf"})
         try:
-            batch = decode(signal, request, as_json=False)
+            batch = decode(signal, request, _LIMITS, as_json=False)
+            for group in batch.groups:
+                _ = group.resource.attributes
         except WireError:
             return
         for group in batch.groups:

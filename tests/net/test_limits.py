@@ -336,3 +336,12 @@ def test_an_announced_body_is_charged_as_it_comes():
             return few < 5_000, 300_000 < served.budget.used < 700_000
 
     assert serve(scenario) == (True, True)
+
+
+def test_chunks_of_next_to_nothing():
+    async def scenario(served):
+        tiny = await served.ask(CHUNKED + b"1\r\nx\r\n" * 5000)
+        few = await served.ask(CHUNKED + b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n")
+        return tiny[0], "chunks of fewer than 8 bytes" in tiny[2], few[0], served.refused
+
+    assert serve(scenario) == (400, True, 200, ["malformed"])

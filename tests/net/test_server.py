@@ -831,7 +831,7 @@ def test_tiny_chunks_take_no_more_memory_than_their_body():
         client.send(post(content_length=None, transfer_encoding="chunked"))
         tracemalloc.start()
         for _ in range(100):
-            client.send(b"2\r\nab\r\n" * 5000)
+            client.send(b"8\r\nabcdefgh\r\n" * 1250)
             await client.writer.drain()
             await asyncio.sleep(0)
         peak = tracemalloc.get_traced_memory()[1]

@@ -27,6 +27,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
+from hawse import wire
 from hawse.batch import Signal
 from hawse.component import Busy, ComponentID, Listens, NoLedger, Reads, Refused
 from hawse.diagnostics import HawseError
@@ -274,6 +275,55 @@ def test_malformed_json_says_where():
     }
 
 
+@pytest.mark.parametrize(
+    ("body", "headers", "limit"),
+    [
+        (b"\x0a\0" * 300_000, PROTOBUF, "max_request_items"),  # groups: each of two bytes becomes kilobytes of objects
+        (wire.field(1, b"\x12\0" * 300_000), PROTOBUF, "max_request_items"),  # scopes
+        (wire.field(1, wire.field(2, b"\x12\0" * 300_000)), PROTOBUF, "max_request_items"),  # records
+        (wire.field(1, wire.field(2, b"\x12\0" * 3_000_000)), PROTOBUF, "max_request_items"),
+        (wire.field(1, wire.field(1, b"\x0a\0" * 200_000)), PROTOBUF, "max_resource_size"),
+        (b'{"resourceLogs":[' + b"{}," * 300_000 + b"{}]}", JSON, "max_request_items"),
+        (b'{"resourceLogs":[{"scopeLogs":[{"logRecords":[' + b"{}," * 300_000 + b"{}]}]}]}", JSON, "max_request_items"),
+        (b'{"x":"' + b"y" * (4 << 20) + b'"}', JSON, "max_json_body_size"),
+    ],
+)
+def test_parts_without_number_are_refused_before_they_are_made(body, headers, limit):
+    answer, taken, _ = exchange(body, headers)
+    assert (answer.status, taken) == (413, [])
+    assert answer.headers["content-type"] == headers["content-type"].partition(";")[0]
+    assert f"({limit})".encode() in answer.body
+
+
+@pytest.mark.parametrize(
+    ("path", "inner"), [("/v1/metrics", b"\x12\0"), ("/v1/metrics", b"\x12\4\x2a\2\x0a\0"), ("/v1/traces", b"\x12\0")]
+)
+def test_so_are_those_of_metrics_and_traces(path, inner):
+    answer, _, _ = exchange(wire.field(1, wire.field(2, inner * 300_000)), path=path)
+    assert (answer.status, b"(max_request_items)" in answer.body) == (413, True)
+
+
+def test_over_the_memory_budget_a_client_is_told_in_otlp():
+    async def run():
+        async with receiving() as (receiver, sink, client, context):
+            budget = context.shared(HttpServers)._budget
+            budget.charge(budget.limit)
+            answers = []
+            for headers in (PROTOBUF, JSON):
+                answers.append(await client.request("POST", "/v1/logs", b"x" * 100, headers))
+            budget.release(budget.limit)
+            return [(one.status, one.headers["retry-after"], one.headers["content-type"], one.body) for one in answers]
+
+    (one, two) = asyncio.run(run())
+    assert one[:3] == (429, "1", "application/x-protobuf")
+    assert one[3].startswith(b"\x08\x08\x12")  # google.rpc.Status, code 8: RESOURCE_EXHAUSTED
+    assert two[:3] == (429, "1", "application/json")
+    assert json.loads(two[3]) == {
+        "code": 8,
+        "message": "as much is in flight as memory allows; send it again later (memory_limit)",
+    }
+
+
 def test_other_content_types_and_paths():
     response, _, _ = exchange(b"x", {"content-type": "text/plain"})
     assert response.status == 415
@@ -309,8 +359,10 @@ def test_an_unanswered_request_is_cancelled_with_its_client_and_finished_at_stop
 def test_whatever_is_accepted_can_be_read_by_components(data, signal):
     """All that components rely on later has been walked: lengths down to records, and resources."""
     from hawse.net.http import Request
-    from hawse.receivers.otlp import decode
+    from hawse.receivers.otlp import HttpConfig, decode, read_resources
     from hawse.wire import WireError
+
+    limits = HttpConfig()
 
     for body in (
         data,
@@ -318,14 +370,15 @@ def test_whatever_is_accepted_can_be_read_by_components(data, signal):
         b"\x0a" + bytes([len(data) + 2]) + b"\x0a" + bytes([len(data)]) + data,
     ):
         try:
-            batch = decode(signal, Request("POST", "/", body=body), as_json=False)
+            batch = decode(signal, Request("POST", "/", body=body), limits, as_json=False)
+            asyncio.run(read_resources(batch))
         except WireError:
             continue
         for group in batch.groups:
             changed = group.resource.replaced({"x": "y"}, remove=list(group.resource.attributes)[:1])
             assert changed.attributes["x"] == "y"
             assert group.with_resource(changed).items == group.items
-        again = decode(signal, Request("POST", "/", body=batch.encode()), as_json=False)
+        again = decode(signal, Request("POST", "/", body=batch.encode()), limits, as_json=False)
         assert [g.items for g in again.groups] == [g.items for g in batch.groups]
         assert [str(g.resource.attributes) for g in again.groups] == [str(g.resource.attributes) for g in batch.groups]
 

@@ -10,42 +10,61 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from hawse.batch import Batch, Group, Resource, Signal
-from hawse.wire import LENGTH, Buffer, WireError, count, field, read_varint, varint, walk
+from hawse.wire import LENGTH, Buffer, WireError, field, read_varint, varint, walk
 
 PATHS = {Signal.LOGS: "/v1/logs", Signal.METRICS: "/v1/metrics", Signal.TRACES: "/v1/traces"}
 
 # Where data points sit in a Metric: gauge, sum, histogram, exponential histogram, summary (metrics.proto, Metric).
 _POINTS = frozenset({5, 7, 9, 10, 11})
+_WALKED = 4 << 20  # bytes of a scope above which its items are counted one by one
 
 
-def decode(signal: Signal, data: Buffer, peer: str = "") -> Batch:
-    """Cut an Export…ServiceRequest into groups. The groups refer to `data`; raises WireError where it is malformed."""
+class TooMany(WireError):
+    """More parts than the caller allows."""
+
+
+def decode(signal: Signal, data: Buffer, peer: str = "", most: int = 1 << 62) -> Batch:
+    """Cut an Export…ServiceRequest into groups. The groups refer to `data`; raises WireError where it is malformed.
+
+    `most` bounds the items, and what is around them: groups, scopes, metrics. A part may be of two bytes, so that a
+    few megabytes of nothing would become gigabytes of objects. Raises TooMany above it.
+    """
     view = memoryview(data)
     groups = []
+    left = most
     for number, kind, _, start, end in walk(view):
         if number == 1 and kind == LENGTH:
-            groups.append(_group(signal, view, start, end))
+            group, left = _group(signal, view, start, end, left - 1)
+            groups.append(group)
+            if left < 0:
+                raise TooMany("too many groups")
     return Batch(signal, groups, peer)
 
 
-def _group(signal: Signal, view: memoryview, start: int, end: int) -> Group:
+def _group(signal: Signal, view: memoryview, start: int, end: int, left: int) -> tuple[Group, int]:
+    """The group, and how many parts are left of those allowed."""
     resources: list[tuple[int, int]] = []
     scopes: list[Buffer] = []
     items = 0
     run = start  # where the current run of fields other than the resource began
     for number, kind, tag_at, at, behind in walk(view, start, end):
+        left -= 1
+        if left < 0:
+            raise TooMany("too many parts")
         if number == 1 and kind == LENGTH:
             resources.append((at, behind))
             if tag_at > run:
                 scopes.append(view[run:tag_at])
             run = behind
         elif number == 2 and kind == LENGTH:
-            items += _count(signal, view, at, behind)
+            found, around = _count(signal, view, at, behind, left)
+            items += found
+            left -= found + around
     if end > run:
         scopes.append(view[run:end])
     # One Resource message stays one; two in a row are merged, as protobuf says, by joining their bytes.
     raw = b"".join(view[at:behind] for at, behind in resources)
-    return Group(Resource(raw), tuple(scopes), items)
+    return Group(Resource(raw), tuple(scopes), items), left
 
 
 @cache
@@ -64,19 +83,40 @@ def _scope_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("hawse.scope.Scope"))
 
 
-def _count(signal: Signal, view: memoryview, start: int, end: int) -> int:
-    if signal is not Signal.METRICS:
-        try:
-            return len(_scope_class().FromString(view[start:end]).items)
-        except DecodeError as error:
-            raise WireError(f"the scope at byte {start} is malformed: {error}") from None
-    points = 0
+def _count(signal: Signal, view: memoryview, start: int, end: int, left: int) -> tuple[int, int]:
+    """Items of a scope, and parts around them that were walked."""
+    if signal is Signal.METRICS:
+        return _points(view, start, end, left)
+    if end - start > _WALKED:  # the class takes 16 bytes for each item, which may have two
+        items = 0
+        for number, kind, *_ in walk(view, start, end):
+            items += number == 2 and kind == LENGTH
+            if items > left:
+                raise TooMany("too many items")
+        return items, 0
+    try:
+        items = len(_scope_class().FromString(view[start:end]).items)
+    except DecodeError as error:
+        raise WireError(f"the scope at byte {start} is malformed: {error}") from None
+    if items > left:
+        raise TooMany("too many items")
+    return items, 0
+
+
+def _points(view: memoryview, start: int, end: int, left: int) -> tuple[int, int]:
+    points = metrics = 0
     for number, kind, _, at, behind in walk(view, start, end):
+        metrics += 1
+        if points + metrics > left:
+            raise TooMany("too many metrics")
         if number == 2 and kind == LENGTH:
             for found, inner, _, a, b in walk(view, at, behind):
                 if found in _POINTS and inner == LENGTH:
-                    points += count(view, 1, a, b)
-    return points
+                    for one, its_kind, *_ in walk(view, a, b):
+                        points += one == 1 and its_kind == LENGTH
+                        if points + metrics > left:
+                            raise TooMany("too many points")
+    return points, metrics
 
 
 def partial_success(rejected: int, message: str) -> bytes:
@@ -98,4 +138,4 @@ def rejected(response: Buffer) -> tuple[int, str]:
     return items, message
 
 
-__all__ = ["PATHS", "WireError", "decode", "partial_success", "rejected"]
+__all__ = ["PATHS", "TooMany", "WireError", "decode", "partial_success", "rejected"]

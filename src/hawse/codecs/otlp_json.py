@@ -31,19 +31,41 @@ _WIRE_TYPES = {"double": 1, "fixed64": 1, "sfixed64": 1, "fixed32": 5, "string":
 # --- JSON → bytes ---------------------------------------------------------------------------------------------------
 
 
-def decode(signal: Signal, data: Buffer, peer: str = "") -> Batch:
-    """An Export…ServiceRequest in JSON as a batch. Raises WireError, which says where in the document and why."""
+def decode(signal: Signal, data: Buffer, peer: str = "", most: int = 1 << 62) -> Batch:
+    """An Export…ServiceRequest in JSON as a batch. Raises WireError, which says where in the document and why.
+
+    For `most` see `otlp.decode`.
+    """
     try:
         document = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WireError(f"not JSON: {error}") from None
     except RecursionError:
         raise WireError("the JSON nests too deep") from None
+    if _parts([document], 3, most) > most:
+        raise otlp.TooMany("too many parts")
     try:
         encoded = _reader(_ROOTS[signal])(document, 0)
     except Misfit as misfit:
         raise WireError(f"{misfit.path or 'the request'}: {misfit.message}") from None
-    return otlp.decode(signal, encoded, peer)
+    return otlp.decode(signal, encoded, peer, most)
+
+
+def _parts(objects: list[Any], depth: int, most: int) -> int:
+    """How long the arrays in these objects are together, `depth` levels down: groups, scopes, items; at most one over.
+
+    Before anything is made of them: an array of empty objects is a hundred times its text.
+    """
+    below: list[Any] = []
+    total = 0
+    for each in objects:
+        for value in each.values() if isinstance(each, dict) else ():
+            if isinstance(value, list):
+                total += len(value)
+                if total > most:
+                    return most + 1
+                below += value
+    return total + _parts(below, depth - 1, most - total) if below and depth > 1 else total
 
 
 _Reader: TypeAlias = Callable[[Any, int], bytes]  # JSON value and depth → the message's bytes

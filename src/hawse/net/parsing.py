@@ -18,6 +18,7 @@ from hawse.net.settings import ServerConfig
 _DIRECT = 64 << 10  # what comes of a body of known size after this is received in place, without passing the parser
 _REQUEST = 1 << 10  # bytes that our own objects take for a request
 _SMALL_HEAD = 8 << 10
+_CHUNKS, _CHUNK = 4096, 8  # each chunk costs us a call, and its sender a few bytes
 
 
 class Sink(Protocol):
@@ -67,6 +68,7 @@ class RequestReader:
         self._fields: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
         self._size = 0
+        self._chunks = 0
         self._limit = 0
         self._incoming: Incoming | None = None
         self._store: io.BytesIO | None = None  # a large body of known size, received in place
@@ -195,7 +197,7 @@ class RequestReader:
         self.in_body = True
         self._quiet = 0
         self._pieces = []
-        self._size = 0
+        self._size = self._chunks = 0
         incoming = self._incoming = read_head(
             self._parser.get_method().decode("ascii"),
             self._parser.get_http_version(),
@@ -221,6 +223,11 @@ class RequestReader:
             if length is None or length > _DIRECT:
                 self._store = io.BytesIO()
             self._sink.head(incoming)
+
+    def on_chunk_header(self) -> None:
+        self._chunks += 1
+        if self._chunks > _CHUNKS and self._size < _CHUNK * (self._chunks - 1):
+            raise _malformed(f"more than {_CHUNKS} chunks of fewer than {_CHUNK} bytes each, all in all")
 
     def on_body(self, piece: bytes) -> None:
         self._quiet = 0

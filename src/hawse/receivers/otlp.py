@@ -4,6 +4,7 @@ The answer tells what became of the batch: 200 means that it is safe, 503 that t
 429 the same because memory is used up, 400 that it will never be taken. Nothing is kept here.
 """
 
+import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from math import ceil
@@ -40,6 +41,7 @@ _JSON = "application/json"
 # Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 8, 13, 14
 _COMPLAIN_EVERY = 30.0  # seconds
+_TURN = 0.005  # seconds of work without a turn for others
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
 
 
@@ -139,6 +141,7 @@ class Otlp(Receiver):
             as_json = kind == _JSON
             try:
                 batch = decode(signal, request, self._limits, as_json=as_json)
+                await read_resources(batch)
             except WireError as error:
                 message = f"malformed {signal} request: {error}"
                 self._complain(message, request.peer)
@@ -179,10 +182,7 @@ _DONE = {True: Response(200, b"{}", content_type=_JSON), False: Response(200, b"
 
 
 def decode(signal: Signal, request: Request, limits: HttpConfig, *, as_json: bool) -> Batch:
-    """The batch of a request. Raises WireError where it, or a resource in it, is malformed; HttpError over a limit.
-
-    Resources are decoded here, for good, so that no component has to reckon with malformed ones.
-    """
+    """The batch of a request. Raises WireError where it is malformed, HttpError over a limit."""
     if as_json and len(request.body) > limits.max_json_body_size:
         message = f"the body has {len(request.body)} bytes of JSON, {limits.max_json_body_size} are allowed"
         raise HttpError(413, message, limit="max_json_body_size")
@@ -196,8 +196,20 @@ def decode(signal: Signal, request: Request, limits: HttpConfig, *, as_json: boo
         if len(group.resource.raw) > limits.max_resource_size:
             message = f"a resource has {len(group.resource.raw)} bytes, {limits.max_resource_size} are allowed"
             raise HttpError(413, message, limit="max_resource_size")
-        _ = group.resource.attributes
     return batch
+
+
+async def read_resources(batch: Batch) -> None:
+    """Decode the resources, for good, so that no component has to reckon with malformed ones. Raises WireError.
+
+    Others get their turn in between: attributes are all that a client can make expensive.
+    """
+    since = time.perf_counter()
+    for group in batch.groups:
+        _ = group.resource.attributes
+        if time.perf_counter() - since > _TURN:
+            await asyncio.sleep(0)
+            since = time.perf_counter()
 
 
 def _status(
