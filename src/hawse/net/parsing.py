@@ -18,7 +18,7 @@ from hawse.net.settings import ServerConfig
 _DIRECT = 64 << 10  # what comes of a body of known size after this is received in place, without passing the parser
 _REQUEST = 1 << 10  # bytes that our own objects take for a request
 _SMALL_HEAD = 8 << 10
-_CHUNKS, _CHUNK = 4096, 8  # each chunk costs us a call, and its sender a few bytes
+_CHUNKS, _CHUNK = 4096, 4  # each chunk costs us a call, and its sender a few bytes
 
 
 class Sink(Protocol):
@@ -226,7 +226,7 @@ class RequestReader:
 
     def on_chunk_header(self) -> None:
         self._chunks += 1
-        if self._chunks > _CHUNKS and self._size < _CHUNK * (self._chunks - 1):
+        if self._chunks > _CHUNKS and self._size < _CHUNK * self._chunks:
             raise _malformed(f"more than {_CHUNKS} chunks of fewer than {_CHUNK} bytes each, all in all")
 
     def on_body(self, piece: bytes) -> None:
