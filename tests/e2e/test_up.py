@@ -145,12 +145,14 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
         )
     assert run.returncode == 0, run.stderr
     assert "127.0.0.1:24321" not in run.stderr
-    logs = json.loads(run.stdout)["signals"]["logs"]
+    result = json.loads(run.stdout)
+    logs = result["signals"]["logs"]
     tally = Tally.load(tmp_path / "demo" / "tally.json")
     excluded = {pod.uid: pod.records for pod in tally.pods if not pod.collected}
     assert (logs["lost"], logs["in_flight"], logs["duplicates"], logs["unenriched"]) == (0, 0, 0, 0)
     assert logs["written"] == logs["read"] == logs["filtered"] + logs["delivered"] > 1000
     assert logs["filtered"] == sum(excluded.values()) > 0
+    _check_ledgers(result["ledgers"], logs)
     assert tally.rotations > 0
     assert tally.restarts > 0
 
@@ -158,6 +160,21 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
     written = Counter({key: n for key, n in _written(tmp_path / "demo" / "log").items() if key[0] not in excluded})
     assert Counter(map(_identity, records)) == written
     _check_fields(records)
+
+
+def _check_ledgers(ledgers, logs):
+    """What the tiers say of themselves is what the files held and the backend has."""
+    collector, enrichment = (ledgers[name] for name in ("logs-collector", "logs-enrichment"))
+    for ledger in (collector, enrichment):
+        assert ledger["balanced"]
+        (total,) = ledger["totals"]
+        assert (total["in_flight"], total["refused"], total["dropped"], total["unaccounted"]) == (0, 0, 0, 0)
+        assert total["received"] == logs["read"]
+    assert collector["totals"][0]["delivered"] == logs["read"]
+    assert enrichment["totals"][0]["delivered"] == logs["delivered"]
+    assert enrichment["totals"][0]["reasons"] == {
+        "filtered": {"pod annotation sumologic.com/exclude": logs["filtered"]}
+    }
 
 
 def _check_fields(records):
@@ -193,6 +210,7 @@ def test_ctrl_c_drains_and_sums_up():
     assert "http://127.0.0.1:" in said
     counted = dict(re.findall(r"^ +([a-z ]+?) +([\d,]+)$", out, re.MULTILINE))
     assert counted["lost"] == counted["in flight"] == "0"
+    assert out.count("every record is accounted for, none is lost") == 2
     assert int(counted["read"]) == int(counted["filtered"]) + int(counted["delivered"]) > 50
     assert not _wait_until_gone(pids.values())
 
