@@ -142,7 +142,7 @@ class Parser:
                 self._each(buffer, start, end, base)
             else:
                 self._columns(buffer, start, end, base)
-        return self._out
+        return self._handed_out()
 
     def feed_unfinished(self, text: bytes, base: int, observed: int) -> dict[str, Records]:
         """Parse the beginning of a line without its end, or more of one: its records are handed out at once.
@@ -155,7 +155,7 @@ class Parser:
         if self._unfinished is not None:
             stream, time, full = self._unfinished
             self._emit(stream, time, text)
-            return self._out
+            return self._handed_out()
         match = None if self._docker or self._raw else _CRI.fullmatch(text)
         found = _cri_time(match, self._clock) if match else -1
         if match is None or found < 0:
@@ -163,13 +163,13 @@ class Parser:
                 self.odd.unparseable += not self._raw
                 self._emit(UNKNOWN, 0, text)
                 self._unfinished = (UNKNOWN, 0, True)
-            return self._out
+            return self._handed_out()
         stream, full = match[5].decode(), match[6] == b"F"
         self._part(stream, found, match[7] or b"", full, span)
         self._unfinished = (stream, found, full)
         if not full:
             self._release_partial(stream)
-        return self._out
+        return self._handed_out()
 
     def flush(self, observed: int, older_than: float | None = None) -> dict[str, Records]:
         """Hand out what is held: all of it, or what came in before `older_than` (time.monotonic())."""
@@ -177,7 +177,7 @@ class Parser:
         for held, release in ((self._partial, self._release_partial), (self._entries, self._release_entry)):
             for stream in [s for s, entry in held.items() if older_than is None or entry.since < older_than]:
                 release(stream)
-        return self._out
+        return self._handed_out()
 
     @property
     def held(self) -> list[Span]:
@@ -350,6 +350,11 @@ class Parser:
         self._observed = observed
         self._now = monotonic()  # a clock that is set must not make a half line look old
         self._out = {}
+
+    def _handed_out(self) -> dict[str, Records]:
+        """What came of this call. It is the caller's: a reference here would keep its buffer alive."""
+        out, self._out = self._out, {}
+        return out
 
     def _records(self, stream: str) -> Records:
         records = self._out.get(stream)

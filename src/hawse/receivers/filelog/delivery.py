@@ -74,26 +74,35 @@ class Deliveries:
         self._slots = asyncio.Semaphore(most)
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
-        self._buffers: list[bytearray] = []
+        self._buffers: list[bytearray] = []  # free ones
+        self._taken: list[bytearray] = []  # of the batch that is being made
         self._complaint = ""
 
     def take(self, size: int) -> bytearray:
-        """A buffer for one chunk. Those of the usual size are used again once their batch is delivered."""
+        """A buffer for one chunk of the next batch.
+
+        Those of the usual size are used again once their batch is delivered: fresh memory costs more than reading.
+        """
         if size < CHUNK:
             return bytearray(size)
-        return self._buffers.pop() if self._buffers and len(self._buffers[-1]) >= size else bytearray(size)
+        fits = self._buffers and len(self._buffers[-1]) >= size
+        buffer = self._buffers.pop() if fits else bytearray(size)
+        self._taken.append(buffer)
+        return buffer
 
     async def send(self, groups: list[Group], read: Iterable[Tailed], charged: int = 0) -> None:
         """Send a batch of what was read, as soon as there are not too many; note where its logs then stand.
 
         `charged` was charged to the budget for it, and is given back when it is off our hands.
         """
+        taken, self._taken = self._taken, []
         passages = []
         for tailed in dict.fromkeys(read):
             passage = _Passage(tailed.log.saved())
             tailed.in_flight.append(passage)
             passages.append((tailed, passage))
         if not groups:
+            self._give_back(taken)
             self._budget.release(charged)
             self._acknowledge(passages)
             return
@@ -102,7 +111,7 @@ class Deliveries:
         except asyncio.CancelledError:
             self._budget.release(charged)
             raise
-        task = asyncio.create_task(self._deliver(Batch(Signal.LOGS, groups), passages, charged))
+        task = asyncio.create_task(self._deliver(Batch(Signal.LOGS, groups), passages, charged, taken))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         await asyncio.sleep(0)
@@ -126,10 +135,12 @@ class Deliveries:
         for task in self._tasks:
             task.cancel()
 
-    async def _deliver(self, batch: Batch, passages: list[tuple[Tailed, _Passage]], charged: int) -> None:
+    async def _deliver(
+        self, batch: Batch, passages: list[tuple[Tailed, _Passage]], charged: int, taken: list[bytearray]
+    ) -> None:
         try:
             if await self._consumed(batch):
-                self._give_back(batch)
+                self._give_back(taken)
                 self._acknowledge(passages)
         finally:
             self._slots.release()
@@ -153,14 +164,8 @@ class Deliveries:
                 self._log.error("%d records refused: %s", batch.items, refused.reason)
             return True
 
-    def _give_back(self, batch: Batch) -> None:
-        """Keep the chunk's buffer for the next one: fresh memory costs more than reading into it."""
-        for group in batch.groups:
-            buffer = next((piece.obj for piece in group.scopes if isinstance(piece, memoryview)), None)
-            if not isinstance(buffer, bytearray) or any(buffer is known for known in self._buffers):
-                continue
-            if CHUNK < len(buffer) <= CHUNK + 4096:
-                self._buffers.append(buffer)
+    def _give_back(self, taken: Iterable[bytearray]) -> None:
+        self._buffers += (buffer for buffer in taken if len(buffer) <= CHUNK + 4096)
 
     def _acknowledge(self, passages: list[tuple[Tailed, _Passage]]) -> None:
         changed = {}

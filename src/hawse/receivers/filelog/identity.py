@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from typing import IO, Any
@@ -10,6 +11,7 @@ import msgspec
 from isal import igzip
 
 FINGERPRINT = 1000
+_NUMBERED = re.compile(r"\.(\d{1,4})(\.gz)?")  # x.log.1 is younger than x.log.2.gz
 
 
 class Fingerprint(msgspec.Struct, frozen=True, array_like=True):
@@ -65,7 +67,15 @@ def rotated(path: str) -> Iterator[tuple[str, os.stat_result]]:
     except OSError:
         return
     found = [(other, status) for other, status in found if stat.S_ISREG(status.st_mode)]
-    yield from sorted(found, key=lambda item: (item[1].st_mtime_ns, item[0]))
+    numbers = [_NUMBERED.fullmatch(other, len(path)) for other, _ in found]
+    if all(numbers):  # these need no clock
+        yield from (item for _, item in sorted(zip(map(_number, numbers), found, strict=True), reverse=True))
+    else:
+        yield from sorted(found, key=lambda item: (item[1].st_mtime_ns, item[0]))
+
+
+def _number(match: re.Match[str] | None) -> int:
+    return int(match[1]) if match else 0
 
 
 class Content:

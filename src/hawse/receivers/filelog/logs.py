@@ -18,6 +18,7 @@ from hawse.receivers.filelog.sequence import Trouble
 from hawse.state.storage import KeySpace
 
 _GONE_FOR = 12.0  # seconds after which a log whose path is gone is let go: longer than late writes are waited for
+_SLACK = 1.0  # seconds by which files' times, and searches that take a while, may be off
 _SPARE_FILES = 256  # descriptors for all else: connections, state
 
 
@@ -38,7 +39,8 @@ class Logs:
         self._clock = Clock()
         self._odd = Odd()  # of logs that were let go
         self._first = True  # nothing was ever read: `start_at` counts
-        self._searched = time.time_ns()  # when the folders were last searched, be it by a process before
+        self._since = time.time_ns()  # what was written later, to a log that is new to us, is ours
+        self._searched = time.monotonic()
         self._container = next((operator for operator in config.operators if operator.type == "container"), None)
         if keys is not None:
             self._load(keys)
@@ -46,7 +48,11 @@ class Logs:
 
     def _load(self, keys: KeySpace) -> None:
         if (updated := keys.updated()) is not None:
-            self._first, self._searched = False, updated * 10**9
+            # What appeared shortly before the end of the process before may not have been found by it. A time that
+            # is still to come is of a clock that was set back, and says nothing.
+            shortly = int((self._config.discovery_interval + _SLACK) * 1e9)
+            last = updated * 10**9
+            self._first, self._since = False, last - shortly if last <= time.time_ns() else 0
         for path, row in keys.items():
             try:
                 self._saved[path] = position.decode(row)
@@ -66,8 +72,8 @@ class Logs:
 
         Returns the positions of new logs and the paths of those that are gone, to be kept and forgotten.
         """
+        now = time.monotonic()
         found = self._find()
-        searched, now = time.time_ns(), time.monotonic()
         new = [path for path in found if path not in self._followed]
         for path in new:
             self._begin(path, found[path][0])
@@ -79,9 +85,17 @@ class Logs:
                 tailed.log.look(status)
         gone = [path for path in list(self._followed) if path not in found and self._is_over(path, now)]
         self._first = False
-        self._searched = searched
+        self._searched = now
+        self._since = -1
         # From now on new ones are known, even if nothing is ever read of them.
         return {path: position.encode(self._followed[path].log.saved()) for path in begun}, gone
+
+    def _written_since(self) -> int:
+        """From when on a log that is new to us may have been written: not before the last search."""
+        if self._since >= 0:
+            return self._since
+        # By the clock as it is now: it may have been set since. Files' times are a little behind it.
+        return time.time_ns() - int((time.monotonic() - self._searched + _SLACK) * 1e9)
 
     def _find(self) -> dict[str, tuple[list[str], os.stat_result]]:
         """Real paths, with the chain of links that led there and the status of the file."""
@@ -115,7 +129,7 @@ class Logs:
             if saved is not None:
                 log.restore(saved)
             else:
-                log.begin(at_end=self._first and self._config.start_at == "end", since=self._searched)
+                log.begin(at_end=self._first and self._config.start_at == "end", since=self._written_since())
         except OSError as error:
             log.close()
             if saved is not None:

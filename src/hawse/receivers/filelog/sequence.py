@@ -5,6 +5,7 @@ Files are told apart by their inode as long as they are held open, and by their 
 
 import logging
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -247,8 +248,10 @@ class Sequence:
         held += [self._content] if self._content else []
         taken = {content.identity for content in held}  # an inode that is held open is not used again …
         known = [*self._known, present.fingerprint, *(Fingerprint.of(content.head()) for content in held)]  # … copied
+        # A time that is still to come is of a clock that was set back since: then only the content tells.
+        oldest = present.modified if present.modified <= time.time_ns() else 0
         for other, status in rotated(self.path):
-            if (status.st_dev, status.st_ino) in taken or status.st_mtime_ns < present.modified:
+            if (status.st_dev, status.st_ino) in taken or status.st_mtime_ns < oldest:
                 continue
             start = head(other)
             if start and not any(fingerprint.fits(start) for fingerprint in known):
