@@ -100,7 +100,8 @@ class Segments:
     def release(self, number: int) -> None:
         """One payload less of a file is needed; without any, it is deleted."""
         self._live[number] -= 1
-        if self._live[number] <= 0 and (number != self._current or self._size >= self._most):
+        written_to = number == self._current and self._file >= 0 and self._size < self._most
+        if self._live[number] <= 0 and not written_to:
             self._delete(number)
 
     def sweep(self) -> None:
@@ -124,11 +125,12 @@ class Segments:
     def _begin(self) -> None:
         number = self._current + 1
         file = os.open(self._name(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        if self._file >= 0:
+        before = self._current if self._file >= 0 else 0
+        if before:
             os.close(self._file)
-            if not self._live[self._current]:
-                self._delete(self._current)
         self._file, self._size, self._current = file, 0, number
+        if before and not self._live[before]:
+            self._delete(before)
 
     def _delete(self, number: int) -> None:
         self._live.pop(number, None)
