@@ -109,3 +109,41 @@ def test_a_shared_socket_needs_the_same_tls(pki):
             await servers.close()
 
     asyncio.run(run())
+
+
+def test_a_client_certificate_that_was_renewed_in_place_is_used(pki, tmp_path):
+    """What the server refuses at first it takes once the files hold what it trusts."""
+    other = tmp_path / "other"
+    other.mkdir()
+    make(other)
+    files = {name: tmp_path / name for name in ("client.pem", "client.key")}
+    for name, path in files.items():
+        shutil.copy(other / name, path)
+
+    async def echo(request):
+        return Response(200, request.body)
+
+    async def run():
+        servers = HttpServers()
+        tls = TLSServer(
+            cert_file=str(pki / "server.pem"), key_file=str(pki / "server.key"), client_ca_file=str(pki / "ca.pem")
+        )
+        port = await servers.mount(ServerConfig(endpoint="localhost:0", tls=tls), {("POST", "/"): echo}, owner="test")
+        own = TLSClient(
+            ca_file=str(pki / "ca.pem"), cert_file=str(files["client.pem"]), key_file=str(files["client.key"])
+        )
+        client = HttpClient(ClientConfig(endpoint=f"https://localhost:{port}", tls=own))
+        try:
+            with pytest.raises(Busy):
+                await client.request("POST", "/", b"hello")
+            assert client.renew() == []
+            files["client.key"].write_bytes((pki / "client.key").read_bytes())
+            assert client.renew() == []  # half of it is no use yet
+            files["client.pem"].write_bytes((pki / "client.pem").read_bytes())
+            assert client.renew() == ["tls.cert_file"]
+            return (await client.request("POST", "/", b"hello")).body
+        finally:
+            await client.close()
+            await servers.close()
+
+    assert asyncio.run(run()) == b"hello"
