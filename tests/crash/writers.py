@@ -100,7 +100,7 @@ class Writer(ContainerLog):
         self._moved: Path | None = None
         self._rotated_at = time.monotonic()
         self._turn_every = rng.uniform(1.0, 3.0)
-        self._restarts_at = time.monotonic() + rng.uniform(6, 15)
+        self._restarts_at = 0.0
 
     def manifest(self) -> dict:
         """The Pod as the API server has it."""
@@ -122,6 +122,7 @@ class Writer(ContainerLog):
             self._owed -= 1
             self._step()
         now = time.monotonic()
+        self._restarts_at = self._restarts_at or now + self._rng.uniform(6, 15)
         if now - self._rotated_at > self._turn_every and self._file and not self._rest and not self._late:
             self._rotated_at = now
             self.rotations += 1
