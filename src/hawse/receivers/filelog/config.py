@@ -37,7 +37,7 @@ class Config(component.Config, frozen=True):
     max_concurrent_files: Annotated[int, Meta(ge=8, description="Most files open at a time; quiet ones give way.")] = (
         1024
     )
-    max_batches: Annotated[int, Meta(ge=1, le=64, description="Most batches on their way at a time.")] = 4
+    max_batches: Annotated[int, Meta(ge=1, le=64, description="Most batches on their way at a time.")] = 3
     include_file_name: Annotated[bool, Meta(description="Add log.file.name.")] = True
     include_file_path: Annotated[bool, Meta(description="Add log.file.path.")] = False
     resource: Annotated[dict[str, str], Meta(description="Further resource attributes.")] = field(default_factory=dict)

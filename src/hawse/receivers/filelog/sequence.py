@@ -16,7 +16,7 @@ from hawse.codecs.container_log import SLACK, Parser
 from hawse.receivers.filelog.identity import Content, Fingerprint, head, is_gzip, rotated
 from hawse.receivers.filelog.position import Position, Segment, Unfinished
 
-CHUNK = 512 << 10  # bytes read in one turn: large enough for numpy, small enough for the processor's cache
+CHUNK = 768 << 10  # bytes read in one turn: large enough for numpy, small enough for the processor's cache
 _OVERHEAD = 64 << 10  # what a line may be longer than its body
 LINGER = 10.0  # seconds for which a file that was rotated away or deleted is watched for late writes
 _KNOWN = 32  # files done with that are remembered, per log
