@@ -200,7 +200,7 @@ class Tiers:
         collector, enrichment = await self.metrics("logs-collector"), await self.metrics("logs-enrichment")
         flow = Flow(await self.count())
         if collector is not None:
-            flow.unanswered = int(collector["otelcol_receiver_in_flight_log_records"])
+            flow.unanswered = int(collector["hawse_receiver_in_flight_log_records"])
             flow.backlog = int(collector["hawse_filelog_backlog_bytes"])
         if enrichment is not None:
             flow.held = int(enrichment.get("hawse_ledger_in_flight_items", 0))  # no batch yet: no series

@@ -273,7 +273,7 @@ def test_rejected_records_are_counted_and_told(json_, caplog):
         answer = Response(200, made.SerializeToString(), content_type="application/x-protobuf")
     requests, counts = export(answer)
     assert len(requests) == 1  # the specification forbids to send it again
-    assert counts["exporter_rejected_items", "logs"] == 2
+    assert counts["hawse_exporter_rejected_items", "logs"] == 2
     assert "rejected 2 log records: too old" in caplog.text
 
 

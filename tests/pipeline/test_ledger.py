@@ -335,6 +335,29 @@ def test_reasons_have_a_bound():
     assert line.reasons["refused"]["other"] > 130
 
 
+def test_self_metrics_under_the_collectors_names(run, tiny):
+    ledger = run(filtering(run.factories), send(batch((pod("x1"), 5), (pod("web"), 3))))
+    own = ComponentLedger(ledger, Kind.PROCESSOR, "filter", {Signal.LOGS})
+    own.dropped(Group(Resource.of({}), (), 2), "expired")
+    own.dropped(Group(Resource.of({}), (), 1), "no_room")
+    lines = tiny.telemetry.render().splitlines()
+    for line in (
+        'otelcol_receiver_accepted_log_records_total{receiver="feed"} 8',
+        'otelcol_receiver_refused_log_records_total{receiver="feed"} 0',
+        'otelcol_processor_accepted_log_records_total{processor="filter"} 3',
+        'otelcol_processor_dropped_log_records_total{processor="filter"} 3',
+        'otelcol_processor_refused_log_records_total{processor="filter"} 0',
+        'otelcol_exporter_sent_log_records_total{exporter="sink"} 3',
+        'otelcol_exporter_send_failed_log_records_total{exporter="sink"} 0',
+        'hawse_ledger_received_items_total{otel_signal="logs",receiver="feed"} 8',
+        'hawse_ledger_filtered_items_total{otel_signal="logs",processor="filter",rule="exclude.pod"} 5',
+        'hawse_ledger_dropped_items_total{otel_signal="logs",processor="filter",reason="expired"} 2',
+        'hawse_ledger_delivered_items_total{exporter="sink",otel_signal="logs"} 3',
+        'hawse_ledger_unaccounted_items{otel_signal="logs"} -3',
+    ):
+        assert line in lines
+
+
 # --- anything at all ------------------------------------------------------------------------------------------------
 
 ANSWERS = st.sampled_from(["take", "busy", "refuse", "part", "cancel"])

@@ -100,18 +100,18 @@ def test_answers_come_back_and_are_counted(tiny, make_batch, caplog):
         tiny.world.answers["sink/a"] = [60.0]
         task = asyncio.create_task(feed.send(make_batch(5)))
         await asyncio.sleep(0.01)
-        assert tiny.telemetry.value("receiver_in_flight_log_records") == 5
-        assert tiny.telemetry.value("exporter_in_flight_log_records", exporter="sink/a") == 5
+        assert tiny.telemetry.value("hawse_receiver_in_flight_log_records") == 5
+        assert tiny.telemetry.value("hawse_exporter_in_flight_log_records", exporter="sink/a") == 5
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert tiny.telemetry.value("exporter_in_flight_log_records") == 0
+        assert tiny.telemetry.value("hawse_exporter_in_flight_log_records") == 0
 
     with caplog.at_level("WARNING", logger="hawse"):
         run(tiny, text, body)
     value = tiny.telemetry.value
-    assert (value("receiver_busy_log_records"), value("receiver_refused_log_records")) == (3, 2)
-    assert (value("exporter_busy_log_records"), value("exporter_send_failed_log_records")) == (3, 2)
+    assert (value("hawse_receiver_busy_log_records"), value("receiver_refused_log_records")) == (3, 5)
+    assert (value("hawse_exporter_busy_log_records"), value("exporter_send_failed_log_records")) == (3, 2)
     assert (value("receiver_accepted_log_records"), value("exporter_sent_log_records")) == (0, 0)
     assert "log records refused: bad" in caplog.text
 

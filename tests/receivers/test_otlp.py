@@ -262,7 +262,7 @@ def test_malformed_protobuf_is_never_accepted(body, caplog):
     assert (response.status, batches) == (400, [])
     assert response.body[:2] == b"\x08\x03"
     assert b"malformed logs request: " in response.body
-    assert counts["receiver_malformed_requests"] == 1
+    assert counts["hawse_receiver_malformed_requests"] == 1
     assert "from 127.0.0.1, answered with 400" in caplog.text
 
 

@@ -57,8 +57,8 @@ class Tiers(msgspec.Struct):
 
 
 ACCEPTED = "otelcol_receiver_accepted_log_records_total"  # safe with the next tier, or filtered there
-IN_FLIGHT = "otelcol_receiver_in_flight_log_records"
-REFUSED = "otelcol_receiver_refused_log_records_total"
+IN_FLIGHT = "hawse_receiver_in_flight_log_records"
+REFUSED = "hawse_ledger_refused_items_total"
 FILTERED = "otelcol_processor_filtered_log_records_total"
 UNENRICHED = "otelcol_processor_k8sattributes_unenriched_items_total"
 

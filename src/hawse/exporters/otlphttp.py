@@ -97,7 +97,7 @@ class OtlpHttp(RequestExporter):
             self._headers["content-encoding"] = encoding
         self._urls = {signal: config.url(signal) for signal in Signal}
         self._rejected = context.meter.counter(
-            "exporter_rejected_items", "Items that the backend rejected from batches that it took otherwise."
+            "hawse_exporter_rejected_items", "Items that the backend rejected from batches that it took otherwise."
         )
         self._complained = float("-inf")
 

@@ -90,14 +90,19 @@ def from_receiver(
     items = signal.items
     words = items.replace("_", " ")
     receipt = ledger.account(signal, Kind.RECEIVER, id_, Outcome.RECEIVED)
+    # As in the Collector, whatever could not be pushed into the pipeline is refused, to be tried again or not.
+    refused = meter.counter(
+        f"receiver_refused_{items}", f"Number of {words} that could not be pushed into the pipeline."
+    )
+    busy = meter.counter(f"hawse_receiver_busy_{items}", f"Number of {words} handed back, to be tried again.")
     edge = Answers(
         Received(consumer, ledger, receipt),
         meter.counter(f"receiver_accepted_{items}", f"Number of {words} taken and made safe by what is behind."),
-        meter.counter(f"receiver_refused_{items}", f"Number of {words} refused for good by what is behind."),
-        meter.counter(f"receiver_busy_{items}", f"Number of {words} handed back, to be tried again."),
+        refused,
+        _Both(refused, busy),
         log,
     )
-    meter.gauge(f"receiver_in_flight_{items}", f"{words.capitalize()} not answered yet.", lambda: edge.in_flight)
+    meter.gauge(f"hawse_receiver_in_flight_{items}", f"{words.capitalize()} not answered yet.", lambda: edge.in_flight)
     return edge
 
 
@@ -114,17 +119,33 @@ def to_exporter(
     words = items.replace("_", " ")
     edge = Answers(
         Delivered(_inside(consumer, progress), ledger, own, signal),
-        meter.counter(f"exporter_sent_{items}", f"Number of {words} sent and acknowledged."),
-        meter.counter(f"exporter_send_failed_{items}", f"Number of {words} that the destination refused for good."),
-        meter.counter(f"exporter_busy_{items}", f"Number of {words} not taken now, to be tried again."),
+        *_sent(meter, signal),
+        meter.counter(f"hawse_exporter_busy_{items}", f"Number of {words} not taken now, to be tried again."),
     )
-    meter.gauge(f"exporter_in_flight_{items}", f"{words.capitalize()} not answered yet.", lambda: edge.in_flight)
+    meter.gauge(f"hawse_exporter_in_flight_{items}", f"{words.capitalize()} not answered yet.", lambda: edge.in_flight)
     return edge
 
 
-def to_queue(consumer: Consumer, ledger: Ledger, own: ComponentLedger) -> Consumer:
-    """What hands batches to an exporter's queue on disk, which tells of them by `ledger.held.Held`."""
+def to_queue(
+    consumer: Consumer,
+    ledger: Ledger,
+    own: ComponentLedger,
+    meter: ComponentMeter | None = None,
+    signal: Signal = Signal.LOGS,
+) -> Consumer:
+    """What hands batches to an exporter's queue on disk, which counts by itself, and tells `ledger.held.Held`."""
+    if meter is not None:
+        _sent(meter, signal)  # there from the start: an alert on a rate misses what a new series begins with
     return Judged(consumer, ledger, own)
+
+
+def _sent(meter: ComponentMeter, signal: Signal) -> tuple[Counter, Counter]:
+    items = signal.items
+    words = items.replace("_", " ")
+    return (
+        meter.counter(f"exporter_sent_{items}", f"Number of {words} sent and acknowledged."),
+        meter.counter(f"exporter_send_failed_{items}", f"Number of {words} that the destination refused for good."),
+    )
 
 
 def _inside(consumer: Consumer, progress: Progress | None) -> Consumer:
@@ -175,8 +196,27 @@ def out_of(
     """What a processor or connector hands batches to. `begins`: no records of this signal come into it."""
     name = f"{kind}_{_WORDS[kind][1]}_items"
     way = consumer if progress is None else Beyond(consumer, progress)
+    if kind is Kind.PROCESSOR:  # older names of the same, which dashboards and alerts ask for
+        words = signal.items.replace("_", " ")
+        way = Passed(way, meter.counter(f"processor_accepted_{signal.items}", f"Number of {words} handed on."))
+        for outcome in (Outcome.REFUSED, Outcome.DROPPED):
+            own.number(signal, outcome)
     counted = Passed(way, _Labelled(meter.counter(name, f"Number of items emitted by the {kind}."), signal))
     return Noted(counted, ledger, own.number(signal, Outcome.PRODUCED)) if begins else Merged(counted, ledger)
+
+
+class _Both:
+    """A counter that adds to two."""
+
+    __slots__ = ("_counters",)
+
+    def __init__(self, *counters: Counter) -> None:
+        self._counters = counters
+
+    def add(self, amount: float, **attributes: str) -> None:
+        """See `component.Counter`."""
+        for counter in self._counters:
+            counter.add(amount, **attributes)
 
 
 class _Labelled:

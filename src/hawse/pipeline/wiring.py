@@ -77,7 +77,7 @@ class Wiring:
         ledger, own, progress = self._ledger, self.own(node), self._progress(node)
         for signal in self._signals_into(node):
             if isinstance(consumer, Sending) and consumer.on_disk:
-                entry = edges.to_queue(consumer, ledger, own)
+                entry = edges.to_queue(consumer, ledger, own, meter, signal)
             elif node.kind is Kind.EXPORTER:
                 entry = edges.to_exporter(consumer, meter, signal, ledger, own, progress)
             else:

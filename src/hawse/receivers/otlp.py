@@ -57,7 +57,7 @@ class HttpConfig(ServerConfig, frozen=True):
     ] = ByteSize(4 << 20)
     max_request_items: Annotated[
         int,
-        Meta(ge=1, description="Records, spans or points of a request, with the groups, scopes and metrics around."),
+        Meta(ge=1, description="Records, spans or points of a request; a resource counts as 8, a scope as 4."),
     ] = 200_000
     max_resource_size: Annotated[ByteSize, Meta(description="Largest set of resource attributes.")] = ByteSize(
         256 << 10
@@ -112,7 +112,7 @@ class Otlp(Receiver):
         self._outputs = outputs
         self._limits = config.protocols.http or HttpConfig()
         self._servers: HttpServers = context.shared(HttpServers)
-        self._malformed = context.meter.counter("receiver_malformed_requests", "Requests that are no OTLP.")
+        self._malformed = context.meter.counter("hawse_receiver_malformed_requests", "Requests that are no OTLP.")
         self._complained = float("-inf")
         self.port = 0
 
@@ -190,7 +190,7 @@ def decode(signal: Signal, request: Request, limits: HttpConfig, *, as_json: boo
     try:
         batch = codec(signal, request.body, request.peer, limits.max_request_items)
     except otlp.TooMany:
-        message = f"the request has more than {limits.max_request_items} items and parts around them"
+        message = f"the request has more than {limits.max_request_items} items, resources counted as 8 and scopes as 4"
         raise HttpError(413, message, limit="max_request_items") from None
     for group in batch.groups:
         if len(group.resource.raw) > limits.max_resource_size:

@@ -7,7 +7,7 @@ import msgspec
 
 from hawse.batch import Signal
 from hawse.pipeline.ledger import Ledger
-from hawse.pipeline.ledger.accounts import Outcome
+from hawse.pipeline.ledger.accounts import Account, Outcome
 
 _COLUMNS = {
     Outcome.RECEIVED: "received",
@@ -91,45 +91,55 @@ _Key: TypeAlias = tuple[Signal, str, str, str | None]
 def report(ledger: Ledger, *, sources: bool = False) -> Report:
     """Draw up the ledger. With 2,000 sources it takes about 10 ms."""
     books = ledger.books
-    totals: dict[_Key, Line] = {}
+    of_process: dict[_Key, Line] = {}
     components: dict[_Key, Line] = {}
     by_source: dict[_Key, Line] = {}
     for source, row in books.rows.items():
         for number, items in row.items():
             account = books.accounts[number]
             _line(by_source, account.signal, source=source).add(account.outcome, account.reason, items)
-    for number, items in _sums(row for row in books.rows.values()):
+    for number, items in _sums(books.rows.values()):
         account = books.accounts[number]
-        _line(totals, account.signal).add(account.outcome, account.reason, items)
+        _line(of_process, account.signal).add(account.outcome, account.reason, items)
         if account.outcome is not Outcome.AHEAD:
             line = _line(components, account.signal, account.kind, account.component)
             line.add(account.outcome, account.reason, items)
-    _add_pending(ledger, totals, components, by_source)
-    for line in (*totals.values(), *by_source.values()):
+    _add_pending(ledger, of_process, components, by_source)
+    for line in (*of_process.values(), *by_source.values()):
         line.close()
     shown = [line for line in by_source.values() if line.received or line.in_flight or line.delivered]
     return Report(
         since=ledger.since,
         quiet=not ledger.open,
         balanced=not any(line.unaccounted for line in by_source.values()),
-        totals=_sorted(totals.values()),
+        totals=_sorted(of_process.values()),
         components=_sorted(components.values()),
         sources=_sorted(shown) if sources else None,
     )
 
 
 def _add_pending(ledger: Ledger, *lines: dict[_Key, Line]) -> None:
-    totals, components, by_source = lines
+    of_process, components, by_source = lines
     for passage in ledger.open:
         account = ledger.books.accounts[passage.receipt]
         for source, items in passage.credit or ():
             for line in (
-                _line(totals, passage.signal),
+                _line(of_process, passage.signal),
                 _line(components, passage.signal, account.kind, account.component),
                 _line(by_source, passage.signal, source=source),
             ):
                 line.received += items
                 line.in_flight += items
+
+
+def totals(ledger: Ledger) -> Iterator[tuple[Account, int]]:
+    """What stands on each account, and on those of receivers what waits for an answer, too."""
+    books = ledger.books
+    sums = dict.fromkeys(range(len(books.accounts)), 0) | dict(_sums(books.rows.values()))
+    for passage in ledger.open:
+        sums[passage.receipt] += sum(items for _, items in passage.credit or ())
+    for number, items in sums.items():
+        yield books.accounts[number], items
 
 
 def _line(
