@@ -186,7 +186,7 @@ def test_an_api_server_that_is_down_at_first(tmp_path, queue):
             await tiers.until_said("logs-enrichment", "the API server answers again")
             await bodies(tiers, 1.0)
             await finish(tiers)
-            said(tiers, "logs-enrichment", rf"(?i)pods?\b.*{REFUSED}")
+            said(tiers, "logs-enrichment", f"the API server cannot be reached: {REFUSED}")
             assert await _named(tiers)
 
     asyncio.run(run())
@@ -284,65 +284,92 @@ def test_a_full_disk_under_the_checkpoint(tmp_path, killed):
         asyncio.run(run(state))
 
 
+async def _restarted(tiers, state, sick, well):
+    """The collector ran, ends, and finds its folder sick when it starts again; then well."""
+    await tiers.start_all()
+    tiers.begin_writing()
+    await bodies(tiers, 0.7)
+    await tiers.kill("logs-collector")
+    sick()
+    await tiers.start("logs-collector", ready=False)
+    await tiers.until_said("logs-collector", "cannot keep")
+    await bodies(tiers, 1.5)
+    said(tiers, "logs-collector", rf"cannot keep (state in {state.path}|positions: {state.path}/)")
+    well()
+    if not tiers.children["logs-collector"].running:
+        await tiers.start("logs-collector")
+    await bodies(tiers, 1.0)
+    await finish(tiers)
+
+
 @long
 def test_a_disk_that_is_full_when_the_collector_starts(tmp_path):
     async def run(state):
         async with pipeline(tmp_path) as tiers:
-            await tiers.start("backend")
-            await tiers.start("logs-enrichment")
-            state.fill()
-            await tiers.start("logs-collector", ready=False)
-            tiers.begin_writing()
-            await bodies(tiers, 2.0)
-            if tiers.children["logs-collector"].running:  # it does without, and says so
-                said(tiers, "logs-collector", r"cannot keep positions|cannot keep state")
-                state.empty()
-            else:
-                said(
-                    tiers,
-                    "logs-collector",
-                    rf"HW301.*cannot keep state in {state.path}|cannot keep state in {state.path}",
-                )
-                state.empty()
-                await tiers.start("logs-collector")
-            await finish(tiers)
+            await _restarted(tiers, state, state.fill, state.empty)
 
     with disk(tmp_path / "state" / "logs-collector") as state:
         asyncio.run(run(state))
 
 
 @long
-@pytest.mark.parametrize("from_start", [True, False])
-def test_a_read_only_state_folder(tmp_path, from_start):
+def test_a_read_only_state_folder(tmp_path):
+    """As ext4 does after an error. It says who may not write where, and ends: Kubernetes starts it again."""
+
     async def run(state):
         async with pipeline(tmp_path) as tiers:
-            await tiers.start("backend")
-            await tiers.start("logs-enrichment")
-            if from_start:
-                state.read_only(True)
-                await tiers.start("logs-collector", ready=False)
-                tiers.begin_writing()
-                await tiers.until_said("logs-collector", f"cannot keep state in {state.path}")
-                await bodies(tiers, 1.0)
-                assert not tiers.children["logs-collector"].running
-                said(tiers, "logs-collector", r"let uid \d+ write there")
-                state.read_only(False)
-                await tiers.start("logs-collector")
-            else:
-                # A file system that turns read-only under a running process, as ext4 does after an error.
-                await tiers.start("logs-collector")
-                tiers.begin_writing()
-                await bodies(tiers, 0.7)
-                await tiers.kill("logs-collector")
-                state.read_only(True)
-                await tiers.start("logs-collector", ready=False)
-                await tiers.until_said("logs-collector", f"cannot keep state in {state.path}")
-                state.read_only(False)
-                await tiers.start("logs-collector")
-            await bodies(tiers, 1.0)
-            await finish(tiers)
+            await _restarted(tiers, state, lambda: state.read_only(True), lambda: state.read_only(False))
+            said(tiers, "logs-collector", r"let uid \d+ write there")
 
     with disk(tmp_path / "state" / "logs-collector") as state:
+        asyncio.run(run(state))
+
+
+def test_a_queue_whose_disk_is_full(tmp_path):
+    """What enrichment's disk does not take stays with the collector."""
+
+    async def run(state):
+        async with pipeline(tmp_path, queue=True) as tiers:
+            await tiers.start_all()
+            tiers.begin_writing()
+            await bodies(tiers, 0.7)
+            await tiers.faults({"status": 503})
+            state.fill()
+            await tiers.until_said("logs-collector", "the sending queue cannot keep a batch")
+            await bodies(tiers, 1.0)
+            state.empty()
+            await tiers.faults()
+            await bodies(tiers, 1.0)
+            await finish(tiers)
+            said(tiers, "logs-collector", r"KiB left; free space there, or enlarge the volume")
+
+    with disk(tmp_path / "state" / "logs-enrichment", "16m") as state:
+        asyncio.run(run(state))
+
+
+@long
+def test_a_queue_in_a_read_only_folder(tmp_path):
+    """What is in it stays there until it can be opened again; the collector waits."""
+
+    async def run(state):
+        async with pipeline(tmp_path, queue=True) as tiers:
+            await tiers.start_all()
+            tiers.begin_writing()
+            await tiers.faults({"status": 503})
+            await bodies(tiers, 1.0)
+            await tiers.kill("logs-enrichment")
+            state.read_only(True)
+            await tiers.start("logs-enrichment", ready=False)
+            await tiers.until_said("logs-enrichment", f"cannot keep state in {state.path}")
+            await bodies(tiers, 1.0)
+            state.read_only(False)
+            await tiers.faults()
+            await tiers.start("logs-enrichment")
+            await bodies(tiers, 0.5)
+            await finish(tiers)
+            said(tiers, "logs-enrichment", r"batches of the last run are in the queue")
+
+    with disk(tmp_path / "state" / "logs-enrichment", "16m") as state:
         asyncio.run(run(state))
 
 
@@ -356,8 +383,8 @@ def test_a_clock_that_steps_back_an_hour(tmp_path, queue, way, killed):
     clock = SteppedClock(tmp_path / "clock", patched=way == "patched")
 
     async def run():
-        names = ("backend", "logs-enrichment", "logs-collector")
-        environment = {name: clock.environment for name in names}
+        # Not the backend's: under libfaketime, a thread of it may oversleep its time-out.
+        environment = {name: clock.environment for name in ("logs-enrichment", "logs-collector")}
         async with pipeline(tmp_path, queue=queue, environment=environment) as tiers:
             await tiers.start_all()
             tiers.begin_writing()
