@@ -1,7 +1,7 @@
 """Small state that must outlive the process: offsets, cursors, versions.
 
-SQLite in WAL mode with `synchronous=NORMAL`: what was put survives the death of the process at any moment; the death
-of the machine may take the last moments with it (they are then delivered twice, never lost).
+SQLite in WAL mode: what was put survives the death of the process at any moment. The death of the machine may take
+the last moments with it, unless `fsync` has the disk confirm each transaction.
 """
 
 import logging
@@ -17,12 +17,11 @@ from hawse.state.salvage import salvage
 
 log = logging.getLogger(__name__)
 
-_PRAGMAS = ("journal_mode = WAL", "synchronous = NORMAL")
 # How large a file beside ours may grow before it is done with (the journal; the queues' segments): a share of the
 # volume, so that they fit on small ones.
 _SHARE, _SHARE_LEAST, _SHARE_MOST = 64, 1 << 20, 16 << 20
 _JOURNAL = 4 << 20
-_LITTLE = 4 << 20  # bytes left on a disk that is as good as full
+_LITTLE = 2 << 20  # bytes left, beside room for the journal, on a disk that is as good as full
 
 Hook: TypeAlias = Callable[[sqlite3.Connection], None]
 
@@ -62,6 +61,7 @@ class Storage:
 
     path: str
     directory: str
+    fsync: bool
     connection: sqlite3.Connection
     journal: int  # bytes that the journal beside the file may have
     share: int  # bytes that another file in the folder may have
@@ -70,13 +70,14 @@ class Storage:
     _hooks: tuple[Hook, ...] = ()
     _recovered: tuple[Callable[[], None], ...] = ()
 
-    def open_storage(self, directory: str) -> None:
+    def open_storage(self, directory: str, *, fsync: bool = False) -> None:
         """Open or create `state.db` in `directory`.
 
         Of a file that is damaged, what can be read is saved into a new one, and the old one set aside under another
         name, which the log tells. Raises HawseError if the folder can't be used.
         """
         self.directory = directory
+        self.fsync = fsync
         self.path = os.path.join(directory, "state.db")
         try:
             os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -99,8 +100,8 @@ class Storage:
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=5)
         try:
-            for pragma in _PRAGMAS:
-                connection.execute(f"PRAGMA {pragma}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"PRAGMA synchronous = {'FULL' if self.fsync else 'NORMAL'}")
             self._bound_journal(connection)
             _check(connection)
             connection.execute(
@@ -169,7 +170,7 @@ class Storage:
         if volume.f_flag & os.ST_RDONLY:
             return f"{self.directory} is on a read-only volume"
         free = volume.f_bavail * volume.f_frsize
-        return f"{self.directory} has {free >> 10} KiB left" if free < _LITTLE else ""
+        return f"{self.directory} has {free >> 10} KiB left" if free < _LITTLE + self.journal else ""
 
     def recover(self, error: sqlite3.Error) -> None:
         """If an error says that the file is damaged, begin a new one with what can be read of it."""
