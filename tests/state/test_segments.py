@@ -60,6 +60,17 @@ def test_a_process_never_writes_into_the_files_of_another(tmp_path):
     second.close()
 
 
+def test_the_disk_confirms_what_is_written_where_asked(tmp_path, monkeypatch):
+    asked = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda file: asked.append(fdatasync(file)))
+    for fsync in (False, True):
+        segments = Segments(str(tmp_path), f"q{fsync}", 1000, fsync=fsync)
+        segments.append([(b"r", b"one"), (b"r", b"two")])
+        segments.close()
+        assert len(asked) == fsync
+
+
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     segments = Segments(str(tmp_path), "q", 10_000)
     ((number, at),) = segments.append([(b"r", b"one")])

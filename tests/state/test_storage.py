@@ -45,3 +45,11 @@ def test_a_hook_that_fails_takes_the_transaction_back(storage: Storage) -> None:
     with pytest.raises(OSError, match="disk is full"):
         keys.put({"b": b"2"})
     assert dict(keys.items()) == {"a": b"1"}
+
+
+@pytest.mark.parametrize(("fsync", "level"), [(False, 1), (True, 2)])
+def test_the_disk_confirms_transactions_where_asked(tmp_path: Path, fsync: bool, level: int) -> None:
+    made = Storage()
+    made.open_storage(str(tmp_path), fsync=fsync)
+    assert made.connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    made.close_storage()

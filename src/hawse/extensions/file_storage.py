@@ -12,11 +12,16 @@ from hawse.state.storage import Storage
 
 
 class Config(component.Config, frozen=True):
-    """Keeps the state of components (`storage: file_storage`) in one SQLite file, `state.db`, in `directory`."""
+    """Keeps the state of components (`storage: file_storage`) in `directory`: in one SQLite file, `state.db`, and the
+    payloads of sending queues in files beside it.
+    """
 
     directory: Annotated[str, Meta(description="Folder of the state file; made if it is not there.", min_length=1)] = (
         "/var/lib/hawse"
     )
+    fsync: Annotated[
+        bool, Meta(description="Have the disk confirm what is kept, which then survives the death of the machine, too.")
+    ] = False
 
     def problems(self) -> Iterator[Problem]:
         """The folder must be absolute: the working directory of a pod is nobody's choice."""
@@ -39,7 +44,7 @@ class FileStorage(component.Extension, Storage):
 
     async def start(self) -> None:
         """Open the file; see `Storage.open_storage`."""
-        self.open_storage(self._config.directory)
+        self.open_storage(self._config.directory, fsync=self._config.fsync)
         self._open = True
         self._context.shared(Health).check(f"extensions.{self._context.id}", self.problem)
 

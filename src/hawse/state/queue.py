@@ -57,7 +57,7 @@ class DiskQueue:
         """Raises OSError where the disk does not have it, and can't be made to."""
         self.storage = storage
         self._table = '"' + (_PREFIX + name).replace('"', '""') + '"'
-        self._segments = Segments(storage.directory, name, storage.share)
+        self._segments = Segments(storage.directory, name, storage.share, fsync=storage.fsync)
         self._open(restore=self._create() or storage.damaged)
 
     def _create(self) -> bool:

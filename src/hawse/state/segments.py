@@ -27,11 +27,15 @@ class Damaged(Exception):
 class Segments:
     """The files of one queue, in `<directory>/queue-<name>`. A process never writes into those of an earlier one."""
 
-    def __init__(self, directory: str, name: str, most: int) -> None:
-        """`most` is the size in bytes from which on a new file is begun. Raises OSError."""
+    def __init__(self, directory: str, name: str, most: int, *, fsync: bool = False) -> None:
+        """`most` is the size in bytes from which on a new file is begun; `fsync` has the disk confirm what is written.
+
+        Raises OSError.
+        """
         self.path = os.path.join(directory, f"queue-{quote(name, safe='')}")
         os.makedirs(self.path, mode=0o700, exist_ok=True)
         self._most = most
+        self._fsync = fsync
         self._live: Counter[int] = Counter()
         self._file = -1
         self._size = 0
@@ -55,6 +59,8 @@ class Segments:
                     places.append((self._current, self._size + _HEAD.size + len(row)))
                     self._size += _HEAD.size + len(row) + len(payload)
                 _write(self._file, pieces)
+            if self._fsync:
+                os.fdatasync(self._file)
         except OSError:
             self._size = before
             os.ftruncate(self._file, before)
@@ -125,6 +131,8 @@ class Segments:
     def _begin(self) -> None:
         number = self._current + 1
         file = os.open(self._name(number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        if self._fsync:
+            _confirm(self.path)  # that the file is there
         before = self._current if self._file >= 0 else 0
         if before:
             os.close(self._file)
@@ -142,6 +150,14 @@ class Segments:
 
     def _name(self, number: int) -> str:
         return os.path.join(self.path, f"{number:08}{_SUFFIX}")
+
+
+def _confirm(directory: str) -> None:
+    file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)
 
 
 def _write(file: int, pieces: list[bytes]) -> None:
