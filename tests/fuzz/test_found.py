@@ -8,6 +8,8 @@ from hawse import wire
 from hawse.backend import fields, http_source
 from hawse.batch import Resource
 from hawse.codecs.container_log import SLACK, Parser
+from hawse.diagnostics import HawseError
+from hawse.kube import kubeconfig
 from hawse.kube.client import KubeClient, _Events
 from hawse.kube.enrich import _count
 from hawse.kube.errors import ApiError, Call, explain
@@ -76,3 +78,10 @@ def test_a_docker_line_may_nest():
     buffer = bytearray(b"\0" + line + bytes(SLACK))
     out = parser.feed(buffer, 1, 1 + len(line), 0, 5)
     assert sum(records.items for records in out.values()) == 1
+
+
+@pytest.mark.parametrize("value", ["2026-13-01", "!!timestamp x", "!!bool maybe", "!!int x", "[" * 20_000])
+def test_a_kubeconfig_with_odd_values_is_told(tmp_path, value):
+    (tmp_path / "config").write_text(f"current-context: {value}\n")
+    with pytest.raises(HawseError, match="is no YAML|is no kubeconfig"):
+        kubeconfig.load(str(tmp_path / "config"))

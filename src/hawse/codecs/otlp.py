@@ -16,6 +16,7 @@ PATHS = {Signal.LOGS: "/v1/logs", Signal.METRICS: "/v1/metrics", Signal.TRACES: 
 
 # Where data points sit in a Metric: gauge, sum, histogram, exponential histogram, summary (metrics.proto, Metric).
 _POINTS = frozenset({5, 7, 9, 10, 11})
+GROUP, SCOPE = 8, 4  # what they cost, an item being 1
 _WALKED = 4 << 20  # bytes of a scope above which its items are counted one by one
 
 
@@ -26,15 +27,15 @@ class TooMany(WireError):
 def decode(signal: Signal, data: Buffer, peer: str = "", most: int = 1 << 62) -> Batch:
     """Cut an Export…ServiceRequest into groups. The groups refer to `data`; raises WireError where it is malformed.
 
-    `most` bounds the items, and what is around them: groups, scopes, metrics. A part may be of two bytes, so that a
-    few megabytes of nothing would become gigabytes of objects. Raises TooMany above it.
+    `most` bounds the items, and what is around them: groups (each counts as 8), scopes (4), metrics. A part may be of
+    two bytes, so that a few megabytes of nothing would become gigabytes of objects. Raises TooMany above it.
     """
     view = memoryview(data)
     groups = []
     left = most
     for number, kind, _, start, end in walk(view):
         if number == 1 and kind == LENGTH:
-            group, left = _group(signal, view, start, end, left - 1)
+            group, left = _group(signal, view, start, end, left - GROUP)
             groups.append(group)
             if left < 0:
                 raise TooMany("too many groups")
@@ -48,7 +49,7 @@ def _group(signal: Signal, view: memoryview, start: int, end: int, left: int) ->
     items = 0
     run = start  # where the current run of fields other than the resource began
     for number, kind, tag_at, at, behind in walk(view, start, end):
-        left -= 1
+        left -= SCOPE
         if left < 0:
             raise TooMany("too many parts")
         if number == 1 and kind == LENGTH:

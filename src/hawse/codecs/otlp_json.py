@@ -42,7 +42,7 @@ def decode(signal: Signal, data: Buffer, peer: str = "", most: int = 1 << 62) ->
         raise WireError(f"not JSON: {error}") from None
     except RecursionError:
         raise WireError("the JSON nests too deep") from None
-    if _parts([document], 3, most) > most:
+    if _parts(document, most) > most:
         raise otlp.TooMany("too many parts")
     try:
         encoded = _reader(_ROOTS[signal])(document, 0)
@@ -51,21 +51,23 @@ def decode(signal: Signal, data: Buffer, peer: str = "", most: int = 1 << 62) ->
     return otlp.decode(signal, encoded, peer, most)
 
 
-def _parts(objects: list[Any], depth: int, most: int) -> int:
-    """How long the arrays in these objects are together, `depth` levels down: groups, scopes, items; at most one over.
+def _parts(document: Any, most: int) -> int:
+    """How much the arrays in the document are together, three levels down, weighed as `otlp.decode` does.
 
     Before anything is made of them: an array of empty objects is a hundred times its text.
     """
-    below: list[Any] = []
-    total = 0
-    for each in objects:
-        for value in each.values() if isinstance(each, dict) else ():
-            if isinstance(value, list):
-                total += len(value)
-                if total > most:
-                    return most + 1
-                below += value
-    return total + _parts(below, depth - 1, most - total) if below and depth > 1 else total
+    objects, total = [document], 0
+    for weight in (otlp.GROUP, otlp.SCOPE, 1):
+        below: list[Any] = []
+        for each in objects:
+            for value in each.values() if isinstance(each, dict) else ():
+                if isinstance(value, list):
+                    total += weight * len(value)
+                    if total > most:
+                        return total
+                    below += value
+        objects = below
+    return total
 
 
 _Reader: TypeAlias = Callable[[Any, int], bytes]  # JSON value and depth → the message's bytes

@@ -161,7 +161,7 @@ def _decode(name: str, text: bytes) -> _File:
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         what = f"is no YAML: {error.problem or error.context}"
         raise _error("HW502", name, what, "mend the file, or export it again", line=line, column=column) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except Exception as error:  # PyYAML's constructors raise whatever an odd date, number or tag makes Python raise
         raise _error("HW502", name, f"is no YAML: {error}", "mend the file, or export it again") from None
     if data is None:
         return _File()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
@@ -264,7 +265,8 @@ class Connection(asyncio.BufferedProtocol):
         self._closing = True
         self._resume()
         if self._transport.can_write_eof():
-            self._transport.write_eof()
+            with suppress(OSError):  # reset by the client meanwhile, as we are about to hear
+                self._transport.write_eof()
         self.deadline = self._listener.loop.time() + _LINGER
 
     # --- time and flow ------------------------------------------------------------------------------------------

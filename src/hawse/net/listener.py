@@ -4,6 +4,7 @@ import asyncio
 import errno
 import heapq
 import logging
+import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ _Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
 
 _SCRATCH = 256 << 10
 _BACKLOG = 1024
+_OTHER_FILES = 512
 _TURNED_AWAY = 256  # connections above the limit that may read why
 
 
@@ -56,6 +58,7 @@ class Listener:
 
     async def open(self, path: str) -> None:
         """Bind and listen. Raises HawseError, placed at `path`, saying which address, why not and what to do."""
+        _raise_file_limit(self.settings.max_connections)
         context = server_context(self.settings.tls, path) if self.settings.tls else None
         sockets = bind(self.settings.endpoint, self.owner, path)
         self.port = sockets[0].getsockname()[1]
@@ -198,3 +201,17 @@ def _told(error: OSError, endpoint: str, owner: str, path: str) -> HawseError:
         reason = "the address is not one of this machine's"
         fix = 'use "0.0.0.0" for all interfaces or "localhost" for this machine only'
     return HawseError.of("HW302", f"{owner} cannot listen on {endpoint}: {reason}", fix=fix, path=f"{path}.endpoint")
+
+
+def _raise_file_limit(connections: int) -> None:
+    """Our limit is to end connections, not the system's: at that one nobody is accepted any more, for a second each."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + _TURNED_AWAY + _OTHER_FILES
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and most > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    if most < wanted:
+        log.warning(
+            "the system allows %d open files, which is less than max_connections (%d) needs; raise it (ulimit -n), "
+            "or lower max_connections", hard, connections
+        )  # fmt: skip

@@ -162,10 +162,10 @@ class RequestReader:
             self._url += url
             self._head_bytes += len(url)
             self._known += len(url)
-            self._check_head()
             if len(self._url) > self._settings.max_url_bytes:
                 message = f"the path with its query has more than {self._settings.max_url_bytes} bytes"
                 raise HttpError(414, message, limit="max_url_bytes")
+            self._check_head()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._primed:
