@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_generate_tests(metafunc):
-    """`queue`: with and without a queue on enrichment's disk."""
+    """`queue`: with the queue on enrichment's disk, as the role has it, and (LONG=1) without."""
     if "queue" in metafunc.fixturenames:
-        ways = [False, True] if os.environ.get("QUEUE") == "1" else [False]
+        ways = [True, False] if os.environ.get("LONG") == "1" else [True]
         metafunc.parametrize("queue", ways, ids=["queue" if way else "memory" for way in ways])

@@ -58,7 +58,7 @@ async def killed(root: Path, *, kills: int, seed: int, queue: bool, rate: float 
         rng.shuffle(deck)
         for name in deck:
             # Often while it starts, oftener while it works.
-            await asyncio.sleep(rng.uniform(0, 0.4) if rng.random() < 0.35 else rng.uniform(0.4, 1.5))
+            await asyncio.sleep(rng.uniform(0, 0.3) if rng.random() < 0.35 else rng.uniform(0.3, 1.0))
             await _kill(tiers, name, report)
             await tiers.start(name, ready=False)
         await tiers.settle(120)
@@ -88,7 +88,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make test-crash", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="of each role")
     parser.add_argument("--seed", type=int, default=None)
-    parser.add_argument("--queue", choices=("off", "on"), default="off")
+    parser.add_argument("--queue", choices=("off", "on"), default="on")
     parser.add_argument("--rate", type=float, default=1500, help="lines a second")
     parser.add_argument("--keep", type=Path, help="folder for logs and stores, kept")
     given = parser.parse_args()

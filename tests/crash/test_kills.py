@@ -18,7 +18,7 @@ SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 
 @pytest.mark.slow
 def test_nothing_is_missing_after_kills(tmp_path, capsys):
-    report = asyncio.run(killed(tmp_path, kills=3, seed=SEED, queue=False))
+    report = asyncio.run(killed(tmp_path, kills=3, seed=SEED, queue=True))
     with capsys.disabled():
         print(f"\n{report.json()}", end="")
     assert report.holds, report.json()

@@ -39,11 +39,6 @@ _SETTINGS = {
     },
     "backend": {},
 }
-QUEUE = {
-    "extensions.file_storage.directory": "${env:HAWSE_STATE}",
-    "service.extensions": "[file_storage]",
-    "exporters.sumologic.sending_queue": "{enabled: true, storage: file_storage}",
-}
 
 
 class Flow(msgspec.Struct):
@@ -77,8 +72,6 @@ class Tiers:
         self.state = {name: root / "state" / name for name in ROLES[1:]}
         self.queue = queue
         self.settings = {name: {**_SETTINGS[name], **settings.get(name, {})} for name in ROLES}
-        if queue:
-            self.settings["logs-enrichment"] |= QUEUE
         self.environment = environment
         self._client = HttpClient(ClientConfig(endpoint=self.url("backend"), timeout=Duration(20)))
         self._writing: asyncio.Task[None] | None = None
@@ -114,24 +107,14 @@ class Tiers:
             await self.until(lambda: self.ask(name, "metrics"), _READY, f"{name} answers")
 
     async def start_all(self) -> None:
-        for name in ROLES:
-            await self.start(name)
+        await asyncio.gather(*(self.start(name) for name in ROLES))
 
     def _command(self, name: str) -> list[str]:
         if name == "backend":
             options = [f"--{key}={value}" for key, value in self.settings[name].items()]
             listen = f"127.0.0.1:{self.ports[name]}"
-            return [
-                sys.executable,
-                "-m",
-                "hawse",
-                "backend",
-                "--listen",
-                listen,
-                "--store",
-                str(self.root / "b.db"),
-                *options,
-            ]
+            store = str(self.root / "b.db")
+            return [sys.executable, "-m", "hawse", "backend", "--listen", listen, "--store", store, *options]
         sets = [part for key, value in self.settings[name].items() for part in ("--set", f"{key}={value}")]
         return [sys.executable, "-m", "hawse", "run", "--role", name, "--no-watch", *sets]
 
@@ -264,7 +247,7 @@ class Tiers:
             if (
                 idle
                 and now.stored >= 0
-                and time.monotonic() - since > (1.0 if now.stored >= self.load.written else 6.0)
+                and time.monotonic() - since > (0.5 if now.stored >= self.load.written else 6.0)
             ):
                 return
             await asyncio.sleep(0.2)

@@ -24,10 +24,12 @@ from hawse.pipeline.commits import Commits, told
 from hawse.pipeline.ledger.held import Held
 from hawse.pipeline.letters import Letters
 from hawse.pipeline.line import Line
+from hawse.pipeline.queue_metrics import Counters, measure
 from hawse.state.queue import Damaged, DiskQueue, Entry
 from hawse.state.settings import QueueConfig
 
 _PATIENCE = 5.0  # seconds that requests under way get when the process stops
+_TOLD_EVERY = 30.0  # seconds between two complaints of a queue that takes nothing
 _AGAIN = 5.0  # seconds until a disk that can't be read is asked again
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Request]).decode
@@ -71,8 +73,9 @@ class DurableQueue:
         self._results: dict[int, asyncio.Future[None]] = {}
         self._room: deque[asyncio.Future[None]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._counted = _Counters(meter)
-        self._measure(meter)
+        self._told = float("-inf")
+        self._counted = Counters(meter)
+        measure(meter, self._line)
 
     # --- life
 
@@ -150,7 +153,7 @@ class DurableQueue:
         items = batch.items
         await self._admit(lambda: self._line.room(len(payload), items), batch, first=True)
         sources = self._held.sources(batch)
-        entry = Entry(0, time.time(), str(batch.signal), items, len(payload), sources, payload)
+        entry = Entry(0, self._line.now(), str(batch.signal), items, len(payload), sources, payload)
         putting = self._commits.put(entry)
         result: asyncio.Future[None] | None = None
         if self._config.wait_for_result:
@@ -158,9 +161,10 @@ class DurableQueue:
         self._let_in()  # there may be room for one more
         try:
             await putting
-        except Busy:
+        except Busy as busy:
             self._results.pop(entry.id, None)
             self._counted.failed(batch)
+            self._complain(busy.reason)
             raise
         if result is not None:
             await result
@@ -175,6 +179,7 @@ class DurableQueue:
                 return
             if not self._config.block_on_overflow:
                 self._counted.failed(batch)
+                self._complain(self._full())
                 raise Busy(self._full())
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             (self._room.appendleft if first else self._room.append)(turn)
@@ -185,6 +190,13 @@ class DurableQueue:
     def why_full(self) -> str:
         """Why no batch fits; "" while one may."""
         return self._full() if self._line.full() and self._config.overflow != "drop_oldest" else ""
+
+    def _complain(self, reason: str) -> None:
+        """Say why nothing is taken, now and then: senders may be far away."""
+        now = time.monotonic()
+        if now - self._told >= _TOLD_EVERY:
+            self._told = now
+            self._log.warning("%s", reason)
 
     def _full(self) -> str:
         line = self._line
@@ -301,40 +313,3 @@ class DurableQueue:
             if not turn.done():
                 turn.set_result(None)
                 return
-
-    def _measure(self, meter: Meter) -> None:
-        line = self._line
-        meter.gauge("exporter_queue_size", "Current size of the sending queue, in the sizer's unit.", lambda: line.used)
-        meter.gauge("exporter_queue_capacity", "Its bound, in the sizer's unit.", lambda: line.capacity)
-        meter.gauge("hawse_exporter_queue_requests", "Batches in the sending queue.", lambda: line.requests)
-        meter.gauge("hawse_exporter_queue_bytes", "Bytes in the sending queue.", lambda: line.bytes)
-        meter.gauge("hawse_exporter_queue_oldest_age_seconds", "How long its oldest batch has waited.", line.age)
-
-
-class _Counters:
-    """Self-metrics of what became of items."""
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._dropped = meter.counter(
-            "hawse_exporter_queue_dropped_items", "Items dropped from the sending queue, by reason."
-        )
-
-    def arrived(self, entry: Entry, refused: int) -> None:
-        """An entry was answered for."""
-        self._add(entry.signal, "exporter_sent_{}", "Number of {} sent and acknowledged.", entry.items - refused)
-        words = "Number of {} that the destination refused for good."
-        self._add(entry.signal, "exporter_send_failed_{}", words, refused)
-
-    def dropped(self, entry: Entry, reason: str) -> None:
-        """An entry was given up."""
-        self._dropped.add(entry.items, reason=reason)
-
-    def failed(self, batch: Batch) -> None:
-        """A batch was not taken in."""
-        words = "Number of {} handed back, for the queue could not take them."
-        self._add(batch.signal, "exporter_enqueue_failed_{}", words, batch.items)
-
-    def _add(self, signal: str, name: str, description: str, items: int) -> None:
-        kind = Signal(signal).items
-        self._meter.counter(name.format(kind), description.format(kind.replace("_", " "))).add(items)
