@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sqlite3
+import time
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -296,6 +297,21 @@ def test_age_is_a_bound_like_size(tmp_path):
 
     run(full)
     run(dropping)
+
+
+def test_a_clock_that_is_set_does_not_age_anything(tmp_path, monkeypatch):
+    async def test():
+        async with queue(tmp_path, max_age=Duration(60)) as made:
+            made.backend.gate.clear()
+            real = time.time
+            await made.put("one")
+            for step in (3600, -3600):
+                monkeypatch.setattr(time, "time", lambda step=step: real() + step)
+                await made.put(f"{step}")
+                assert 0 <= made.line.age() < 5
+            monkeypatch.undo()
+
+    run(test)
 
 
 def test_sources_keep_their_order_where_asked(tmp_path):

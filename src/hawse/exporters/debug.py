@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, field
 
 from hawse import component
 from hawse.batch import AttributeValue, Batch, Group, Signal
 from hawse.codecs import otlp_json
 from hawse.codecs.otlp_records import LogRecord, Scope, as_text, log_scopes
 from hawse.component import Context, ExporterFactory, no_needs
+from hawse.state.settings import QueueConfig
 from hawse.wire import LENGTH, WireError, count, walk
 
 _TITLES = {Signal.LOGS: "Logs", Signal.METRICS: "Metrics", Signal.TRACES: "Traces"}
@@ -36,6 +37,7 @@ class Config(component.Config, frozen=True):
     sampling_initial: Annotated[int, Meta(ge=0, description="Batches shown each second, to begin with.")] = 2
     sampling_thereafter: Annotated[int, Meta(ge=0, description="Then every how manieth is shown; 1: all, 0: none.")] = 1
     use_internal_logger: Annotated[bool, Meta(description="false: write to standard output, not to the log.")] = True
+    sending_queue: QueueConfig = field(default_factory=QueueConfig)
 
 
 class Debug(component.Exporter):

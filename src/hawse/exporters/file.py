@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import zstandard
-from msgspec import Meta
+from msgspec import Meta, field
 
 from hawse import component
 from hawse.batch import Batch
 from hawse.codecs import otlp_json
 from hawse.component import Busy, Context, ExporterFactory, Need, Problem, Refused, Section, Writes
 from hawse.diagnostics import HawseError
+from hawse.state.settings import QueueConfig
 from hawse.values import Duration
 from hawse.wire import WireError
 
@@ -50,6 +51,7 @@ class Config(component.Config, frozen=True):
         Duration,
         Meta(description="Accepted for OpenTelemetry's sake: every batch is written before it counts as sent."),
     ] = Duration(1)
+    sending_queue: QueueConfig = field(default_factory=QueueConfig)
     fsync: Annotated[bool, Meta(description="Have the disk confirm each batch: survives a power cut, and is slow.")] = (
         False
     )

@@ -27,6 +27,7 @@ class Line:
         self._disk = disk
         self._budget = budget
         self._most_payloads = min(_PAYLOADS, budget.limit // 8)
+        self._epoch = time.time() - time.monotonic()
         self._capacity = int(config.queue_size)
         self._size_of = _SIZES[config.sizer]
         self._max_age = float(config.max_age)
@@ -79,7 +80,7 @@ class Line:
 
     def too_old(self, entry: Entry) -> bool:
         """Whether an entry is older than `max_age`."""
-        return bool(self._max_age) and time.time() - entry.created > self._max_age
+        return bool(self._max_age) and self.now() - entry.created > self._max_age
 
     def age(self) -> float:
         """Seconds for which the oldest entry has been here, 0 for an empty queue."""
@@ -87,7 +88,11 @@ class Line:
         head = self._head()
         if head is not None:
             first.append(head.created)
-        return max(0.0, time.time() - min(first)) if first else 0.0
+        return max(0.0, self.now() - min(first)) if first else 0.0
+
+    def now(self) -> float:
+        """Seconds since 1970, by a clock that nobody sets while the process lives."""
+        return self._epoch + time.monotonic()
 
     @property
     def capacity(self) -> int:
