@@ -9,11 +9,14 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNS ?= 1000000
 ENGINE ?= auto
+KILLS ?= 100
+QUEUE ?= on
+SEED ?=
 RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test check format bench-logs fuzz clean
+.PHONY: help up hawse test test-crash test-faults check format bench-logs fuzz clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -26,6 +29,12 @@ hawse: $(RUN) ## Run any command of the program: make hawse ARGS="validate --con
 
 test: $(DEV) ## All tests
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+test-crash: $(DEV) ## Kill every role at KILLS=100 random moments under load, then hold what was written against what arrived (SEED, QUEUE=off)
+	@exec $(BIN)/python -m tests.crash.kills --kills $(KILLS) --queue $(QUEUE) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+test-faults: $(DEV) ## Everything that can fail around the roles, one case at a time, each with its figures (SEED, ARGS="-k sigterm")
+	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -s -q tests/crash/test_faults.py $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import layers
 	@$(BIN)/ruff format --check . || { echo "make format puts it right" >&2; exit 1; }

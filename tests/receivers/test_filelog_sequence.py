@@ -11,7 +11,10 @@ from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs
 
 from hawse.codecs.container_log import Parser
 from hawse.receivers.filelog import position
+from hawse.receivers.filelog.config import Config
 from hawse.receivers.filelog.log import Log
+from hawse.receivers.filelog.logs import Logs
+from hawse.receivers.filelog.operators import Operator
 from hawse.receivers.filelog.sequence import Trouble
 
 _LOG = logging.LoggerAdapter(logging.getLogger("test"), {})
@@ -154,3 +157,73 @@ def test_a_clock_that_is_set_back_does_not_cut_a_line(path, monkeypatch):
     _append(path, _line("b"))
     assert reader.read() == ["ab"]
     reader.log.close()
+
+
+# --- clocks -----------------------------------------------------------------------------------------------------------
+
+
+def _stamped(path, *lines, hours):
+    """Written by a clock that is so many hours off."""
+    _append(path, *lines)
+    at = time.time_ns() + int(hours * 3600e9)
+    os.utime(path, ns=(at, at))
+
+
+def test_rotated_while_away_after_the_clock_was_set_back(path):
+    _stamped(path, _line("one"), hours=1)  # of before: now it is an hour earlier
+    reader = Reader(path)
+    reader.read()
+    kept = position.decode(position.encode(reader.log.saved()))
+    reader.log.close()
+    path.rename(path.with_name("0.log.20261124-140500"))
+    _stamped(path, _line("two", second=2), hours=0)
+    path.rename(path.with_name("0.log.20261124-130501"))
+    _stamped(path, _line("three", second=3), hours=0)
+    reader = Reader(path, kept)
+    assert reader.read() == ["two", "three"]
+    reader.log.close()
+
+
+def test_numbered_files_are_in_order_whatever_their_times(path):
+    for number, text in ((3, "one"), (2, "two"), (1, "three")):
+        older = path.with_name(f"0.log.{number}")
+        _stamped(older, _line(text, second=4 - number), hours=number)
+    _append(path, _line("four", second=9))
+    reader = Reader(path)
+    assert reader.read() == ["one", "two", "three", "four"]
+    reader.log.close()
+
+
+class _Context:
+    log = _LOG
+    id = "filelog"
+
+    class meter:  # noqa: N801
+        gauge = staticmethod(lambda *_, **__: None)
+
+
+@pytest.mark.parametrize("set_back", [0, 3600])
+def test_a_new_log_that_was_rotated_before_it_was_found(tmp_path, monkeypatch, set_back):
+    config = Config(include=(f"{tmp_path}/*.log",), start_at="beginning", operators=(Operator(type="container"),))
+    logs = Logs(config, _Context, None)
+    slow = logs._find
+    path = tmp_path / "0.log"
+    real = time.time_ns
+
+    def find():
+        found = slow()
+        if not path.exists():  # it appears when the search has passed by already
+            monkeypatch.setattr(time, "time_ns", lambda: real() - int(set_back * 1e9))
+            _stamped(path, _line("one"), hours=0)
+            path.rename(path.with_name("0.log.20261124-130500"))
+            _stamped(path, _line("two", second=1), hours=0)
+        return found
+
+    monkeypatch.setattr(logs, "_find", find)
+    logs.search()
+    logs.search()
+    (tailed,) = logs
+    reader = Reader.__new__(Reader)
+    reader.log, reader.got = tailed.log, []
+    assert reader.read() == ["one", "two"]
+    logs.close()
