@@ -9,7 +9,7 @@ import pytest
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.component import Busy, Kind, Refused
 from hawse.pipeline.edges import from_receiver, to_exporter, to_queue
-from hawse.pipeline.ledger import Ledger
+from hawse.pipeline.ledger import Ledger, store
 from hawse.pipeline.ledger.component import ComponentLedger
 from hawse.pipeline.ledger.held import Held
 from hawse.pipeline.ledger.report import report
@@ -151,6 +151,30 @@ def test_it_is_written_with_the_offsets(tmp_path):
     # Killed before the offset of the nine was put: they are read again, and are not in the ledger either.
     second = first.die(tmp_path / "b")
     assert total(second.ledger) == {"received": 3, "delivered": 3}
+    second.stop()
+
+
+def test_what_nobody_writes_is_written_every_second(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "_WRITTEN_EVERY", 0.01)
+    first = Process(tmp_path / "a")
+    source = ComponentLedger(first.ledger, Kind.RECEIVER, "feed", {Signal.LOGS})
+    failing = [sqlite3.OperationalError("database or disk is full")]
+
+    def fails_once(_):
+        if failing:
+            raise failing.pop()
+
+    async def main():
+        task = asyncio.create_task(first.kept.run())
+        first.storage.attach(fails_once)
+        source.filtered(Group(Resource.of(pod("x")), (), 5), "exclude")
+        await asyncio.sleep(0.1)
+        assert not failing
+        task.cancel()
+
+    asyncio.run(main())
+    second = first.die(tmp_path / "b")
+    assert total(second.ledger) == {"received": 5, "filtered": 5}
     second.stop()
 
 

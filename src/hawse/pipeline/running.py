@@ -83,7 +83,7 @@ class Running:
         self._timeouts: set[asyncio.Timeout] = set()
         self._deadline = float("inf")
         self._wiring = Wiring(graph, self.meter, telemetry.ledger, self.shared(Health))
-        self._kept: list[Kept] = []  # where the ledger is written
+        self._kept: list[tuple[Kept, asyncio.Task[None]]] = []  # where the ledger is written
 
     # --- what contexts lend
 
@@ -161,7 +161,7 @@ class Running:
     def _keep_ledger(self, storage: Storage) -> None:
         kept = Kept(self.telemetry.ledger, storage)
         kept.open()
-        self._kept.append(kept)
+        self._kept.append((kept, self._group.create_task(kept.run(), name="write the ledger")))
 
     async def _serve_metrics(self) -> None:
         # After the receivers: on a port that they share, the limits of connections are those of the receiver.
@@ -220,7 +220,9 @@ class Running:
     async def _stop(self, node: Node) -> bool:
         if node.kind is Kind.EXTENSION:  # they stop last, and storage with them: nothing moves any more
             while self._kept:
-                self._kept.pop().close()
+                kept, task = self._kept.pop()
+                task.cancel()
+                kept.close()
         drained = await self._in_time(self.components[node.key].stop(), f"stopping {node.path}")
         tasks = self._tasks.get(node.key, set()).copy()
         for task in tasks:

@@ -4,6 +4,8 @@ One row a source: a JSON list of [account, items], accounts in a table of their 
 again with every transaction: what is on disk belongs together, whenever the process dies.
 """
 
+import asyncio
+import contextlib
 import logging
 import os
 import sqlite3
@@ -19,6 +21,7 @@ from hawse.state.storage import Storage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_WRITTEN_EVERY = 1.0  # seconds
 _log = logging.getLogger("hawse.ledger")
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS ledger (source TEXT PRIMARY KEY, counts BLOB) WITHOUT ROWID",
@@ -59,6 +62,14 @@ class Kept:
             _log.error("the ledger kept in %s can't be used (%s): it begins anew", self._storage.path, error)
         self._detach = self._storage.attach(self._write)
 
+    async def run(self) -> None:
+        """Write once a second what no other transaction has written: records that were only filtered, say."""
+        while True:
+            await asyncio.sleep(_WRITTEN_EVERY)
+            if self._changed or self._unsure:
+                with contextlib.suppress(OSError), self._storage.transaction():  # the storage tells of failures
+                    pass  # its hook is what writes
+
     def close(self) -> None:
         """Write what is new, and write no more."""
         self._detach()
@@ -83,6 +94,7 @@ class Kept:
         if times != self._times:  # the transaction before this one was taken back
             self._changed |= self._unsure
             self._accounts, self._times = self._unsure_accounts, times
+        self._unsure.clear()
         if not self._changed:
             return
         books, changed = self._books, self._changed
