@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 RUNS ?= 1000000
 ENGINE ?= auto
+SECONDS ?= 600
 KILLS ?= 100
 QUEUE ?= on
 SEED ?=
@@ -16,7 +17,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test test-crash test-faults check format bench-logs fuzz clean
+.PHONY: help up hawse test test-crash test-faults check format bench-logs fuzz soak clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -48,6 +49,9 @@ format: $(DEV) ## Format the code, and mend what the linter can
 
 bench-logs: $(RUN) ## What a gigabyte of logs costs, one JSON line a role (BENCH_DATA, BENCH_URL replace its own ends)
 	@exec $(BIN)/python -m bench.logs $(ARGS)
+
+soak: $(DEV) ## Both roles under a memory limit with a dead backend, for SECONDS=600 (ARGS="--memory 128MiB --queue 0")
+	@exec $(BIN)/python -m bench.soak --seconds $(SECONDS) $(ARGS)
 
 fuzz: $(DEV) ## Feed every decoder with odd inputs (RUNS=1000000 each; TARGETS="otlp_logs …" for some; ENGINE=mutator)
 	@$(PIP) install --group fuzz >&2 || echo "atheris cannot be installed here: our own mutator is used" >&2

@@ -57,6 +57,13 @@ def process(argv: list[str], env: Mapping[str, str], log: Path) -> Iterator[Proc
             child.stdout.close()
 
 
+def metrics(port: int) -> str:
+    """All self-metrics, as text."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        text: str = response.read().decode()
+        return text
+
+
 def metric(port: int, name: str) -> float | None:
     """The sum over all series of a self-metric; None while nothing listens there."""
     try:
