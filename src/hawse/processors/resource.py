@@ -151,7 +151,7 @@ class ResourceProcessor(component.Processor):
         try:
             groups = [group.with_resource(self._changed(group.resource)) for group in batch.groups]
         except WireError as error:
-            raise Refused(f"malformed resource attributes: {error}") from None
+            raise Refused(f"malformed resource attributes: {error}", "malformed") from None
         await self._output.consume(batch.with_groups(groups))
 
     def _change(self, resource: Resource) -> Resource:

@@ -203,7 +203,7 @@ class Source(component.Processor):
             try:
                 verdict = self._judge(group.resource)
             except WireError as error:
-                raise Refused(f"malformed resource attributes: {error}") from None
+                raise Refused(f"malformed resource attributes: {error}", "malformed") from None
             if isinstance(verdict, Resource):
                 kept.append(group.with_resource(verdict))
             else:

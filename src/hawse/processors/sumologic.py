@@ -71,7 +71,7 @@ class SumoLogic(component.Processor):
         try:
             groups = [group.with_resource(adapted(group.resource)) for group in batch.groups]
         except WireError as error:
-            raise Refused(f"malformed resource attributes: {error}") from None
+            raise Refused(f"malformed resource attributes: {error}", "malformed") from None
         await self._output.consume(batch.with_groups(groups))
 
     def _add_cloud_namespace(self, resource: Resource) -> Resource:
