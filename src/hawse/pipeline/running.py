@@ -12,19 +12,17 @@ import msgspec
 
 from hawse.component import Component, Kind, Ledger, Meter
 from hawse.config.configuration import SECTIONS
-from hawse.config.settings import Prometheus
 from hawse.diagnostics import Finding, HawseError, Severity, Where
 from hawse.health import Health
-from hawse.net.http import Handler, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig
 from hawse.pipeline.graph import Graph, Node
 from hawse.pipeline.ledger.passage import outside
-from hawse.pipeline.ledger.report import report
 from hawse.pipeline.ledger.store import Kept
 from hawse.pipeline.logs import ComponentLog
 from hawse.pipeline.memory import shared
-from hawse.pipeline.telemetry import CONTENT_TYPE, ComponentMeter, Telemetry
+from hawse.pipeline.pages import pages
+from hawse.pipeline.telemetry import ComponentMeter, Telemetry
 from hawse.pipeline.wiring import Wiring
 from hawse.state.storage import Storage
 from hawse.values import ComponentID, ExtensionID
@@ -169,26 +167,9 @@ class Running:
             host = f"[{settings.host}]" if ":" in settings.host else settings.host
             server = ServerConfig(endpoint=f"{host}:{settings.port}")
             owner = f"{_METRICS}.readers[{number}]" if number else _METRICS
-            routes: dict[tuple[str, str], Handler] = {
-                ("GET", "/metrics"): self._exposition(settings),
-                ("GET", "/ledger"): self._ledger,
-            }
+            routes = pages(self.telemetry, settings)
             port = await self.shared(HttpServers).mount(server, routes, owner=owner)
             self.ports = (*self.ports, port)
-
-    async def _ledger(self, request: Request) -> Response:
-        """The ledger as JSON; with `?by=source`, every source's as well."""
-        drawn = report(self.telemetry.ledger, sources="source" in request.query.get("by", ()))
-        return Response(200, msgspec.json.encode(drawn), content_type="application/json")
-
-    def _exposition(self, settings: Prometheus) -> Handler:
-        bare, unitless = settings.without_type_suffix, settings.without_units
-
-        async def answer(_: Request) -> Response:
-            text = self.telemetry.render(without_type_suffix=bare, without_units=unitless)
-            return Response(200, text, content_type=CONTENT_TYPE)
-
-        return answer
 
     async def stop(self, drain: float = 25.0) -> tuple[str, ...]:
         """Stop everything, receivers first, within `drain` seconds, and then whatever still runs.
