@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from hawse.diagnostics import HawseError
 from hawse.state.storage import Storage
 
 
@@ -52,4 +53,17 @@ def test_the_disk_confirms_transactions_where_asked(tmp_path: Path, fsync: bool,
     made = Storage()
     made.open_storage(str(tmp_path), fsync=fsync)
     assert made.connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    made.close_storage()
+
+
+def test_a_file_that_can_only_be_read_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite opens it for reading, and would keep to that when the volume has been mended."""
+    made = Storage()
+    made.open_storage(str(tmp_path))
+    made.keyspace("one").put({"a": b"1"})
+    connect = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda path, **_: connect(f"file:{path}?mode=ro", uri=True))
+    with pytest.raises(HawseError, match="cannot keep state in .*readonly"):
+        Storage().open_storage(str(tmp_path))
+    monkeypatch.undo()
     made.close_storage()

@@ -108,6 +108,9 @@ class Storage:
                 "CREATE TABLE IF NOT EXISTS state (owner TEXT, key TEXT, value BLOB, updated INTEGER,"
                 " PRIMARY KEY (owner, key)) WITHOUT ROWID"
             )
+            # On a read-only volume SQLite opens for reading without a word, and stays so when the volume is mended.
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
         except BaseException:
             connection.close()
             raise
