@@ -109,7 +109,8 @@ class Storage:
                 " PRIMARY KEY (owner, key)) WITHOUT ROWID"
             )
             # On a read-only volume SQLite opens for reading without a word, and stays so when the volume is mended.
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN")
+            connection.execute("INSERT OR REPLACE INTO state VALUES ('', '', '', 0)")
             connection.execute("ROLLBACK")
         except BaseException:
             connection.close()
