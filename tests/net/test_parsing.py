@@ -87,7 +87,9 @@ def requests(draw):
         payload = body
     else:
         lines.append("transfer-encoding: chunked")
-        size = draw(st.integers(8, 70_000) if len(body) > 4096 else st.integers(1, 70))  # tiny ones are refused in numbers
+        size = draw(
+            st.integers(8, 70_000) if len(body) > 4096 else st.integers(1, 70)
+        )  # tiny ones are refused in numbers
         payload = b"".join(
             b"%x\r\n%b\r\n" % (len(part), part) for at in range(0, len(body), size) if (part := body[at : at + size])
         )

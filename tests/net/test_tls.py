@@ -13,6 +13,7 @@ from hawse.net.client import HttpClient
 from hawse.net.http import Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ClientConfig, ServerConfig, TLSClient, TLSServer
+from hawse.values import Duration
 
 from .certificates import make
 
@@ -147,3 +148,41 @@ def test_a_client_certificate_that_was_renewed_in_place_is_used(pki, tmp_path):
             await servers.close()
 
     assert asyncio.run(run()) == b"hello"
+
+
+def test_silent_clients_do_not_keep_others_from_their_handshake(pki, monkeypatch):
+    """Half-open ones: each would take hundreds of kilobytes before a byte of it is read."""
+    monkeypatch.setattr("hawse.net.handshakes.MOST", 5)
+    monkeypatch.setattr("hawse.net.handshakes._YOUNG", 0.1)
+
+    async def echo(request):
+        return Response(200, request.body)
+
+    async def run():
+        refused = []
+        servers = HttpServers(refused=refused.append)
+        tls = TLSServer(cert_file=str(pki / "server.pem"), key_file=str(pki / "server.key"))
+        settings = ServerConfig(endpoint="127.0.0.1:0", tls=tls, read_header_timeout=Duration(2))
+        port = await servers.mount(settings, {("POST", "/"): echo}, owner="test")
+        silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        await asyncio.sleep(0.2)
+        turned_away = len(refused)
+        client = HttpClient(
+            ClientConfig(endpoint=f"https://127.0.0.1:{port}", tls=TLSClient(ca_file=str(pki / "ca.pem")))
+        )
+        try:
+            answer = (await client.request("POST", "/", b"hello")).body
+            ended = 0
+            for reader, _ in silent:
+                try:
+                    ended += await asyncio.wait_for(reader.read(), 5) == b""
+                except ConnectionError:
+                    ended += 1
+            return turned_away, answer, len(refused), ended
+        finally:
+            for _, writer in silent:
+                writer.close()
+            await client.close()
+            await servers.close()
+
+    assert asyncio.run(run()) == (3, b"hello", 4, 8)

@@ -13,6 +13,7 @@ from typing import TypeAlias, cast
 from hawse.diagnostics import HawseError
 from hawse.net.budget import Budget
 from hawse.net.connection import Connection
+from hawse.net.handshakes import Handshakes
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig, split_endpoint
 from hawse.net.tls import server_context
@@ -49,7 +50,7 @@ class Listener:
         self.loop = asyncio.get_running_loop()
         self._connections: set[Connection] = set()
         self._peers: Counter[str] = Counter()
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Handshakes] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -63,14 +64,14 @@ class Listener:
         sockets = bind(self.settings.endpoint, self.owner, path)
         self.port = sockets[0].getsockname()[1]
         for bound in sockets:
-            server = await self.loop.create_server(
-                lambda: Connection(self),
-                sock=bound,
-                ssl=context,
-                backlog=_BACKLOG,
-                ssl_handshake_timeout=float(self.settings.read_header_timeout or 60) if context else None,
-            )
-            self._servers.append(server)
+            if context is None:
+                server = await self.loop.create_server(lambda: Connection(self), sock=bound, backlog=_BACKLOG)
+                self._servers.append(server)
+            else:
+                patience = float(self.settings.read_header_timeout or 60)
+                self._servers.append(
+                    Handshakes(bound, context, patience, lambda: Connection(self), lambda: self.refused("handshakes"))
+                )
 
     async def close(self) -> None:
         """Stop accepting, let running requests finish, close all connections."""
