@@ -16,7 +16,8 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_generate_tests(metafunc):
-    """`queue`: with the queue on enrichment's disk, as the role has it, and (LONG=1) without."""
+    """`queue`: on, as enrichment's role has it; where it makes a difference (`both`), and LONG=1, also off."""
     if "queue" in metafunc.fixturenames:
-        ways = [True, False] if os.environ.get("LONG") == "1" else [True]
+        both = os.environ.get("LONG") == "1" and metafunc.definition.get_closest_marker("both")
+        ways = [True, False] if both else [True]
         metafunc.parametrize("queue", ways, ids=["queue" if way else "memory" for way in ways])

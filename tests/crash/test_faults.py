@@ -21,6 +21,7 @@ from .writers import Load
 SEED = int(os.environ.get("SEED") or random.randrange(10**6))
 REFUSED = r"cannot connect to 127\.0\.0\.1:\d+: connection refused"
 long = pytest.mark.long
+both = pytest.mark.both
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,7 @@ def _each(cases, fast):
     return [pytest.param(name, marks=() if name in fast else long, id=name) for name in cases]
 
 
+@both
 @pytest.mark.parametrize("case", _each(BACKEND, FAST))
 def test_a_backend_that_fails(tmp_path, queue, case):
     fault, message = BACKEND[case]
@@ -105,6 +107,7 @@ def test_a_backend_that_fails(tmp_path, queue, case):
     asyncio.run(run())
 
 
+@both
 @long
 @pytest.mark.parametrize("from_start", [True, False])
 def test_a_backend_that_is_down(tmp_path, queue, from_start):
@@ -409,6 +412,7 @@ def test_a_clock_that_steps_back_an_hour(tmp_path, queue, way, killed):
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
+@both
 @pytest.mark.parametrize("meanwhile", _each(["well", "slow", "down", "hang"], {"slow"}))
 def test_sigterm_drains_or_keeps(tmp_path, queue, meanwhile):
     """Within the 30 s of grace that Kubernetes gives, whatever the backend does; what was not drained comes later."""
