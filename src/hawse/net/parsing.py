@@ -18,6 +18,9 @@ from hawse.net.settings import ServerConfig
 _DIRECT = 64 << 10  # what comes of a body of known size after this is received in place, without passing the parser
 _REQUEST = 1 << 10  # bytes that our own objects take for a request
 _SMALL_HEAD = 8 << 10
+# Bytes around a chunk and a head that the parser doesn't show, at most: what has come before a head in the same receive
+# must not be taken for a part of it.
+_CHUNK_FRAME, _HEAD_FRAME = 12, 32
 _CHUNKS, _CHUNK = 4096, 4  # each chunk costs us a call, and its sender a few bytes
 
 
@@ -103,7 +106,7 @@ class RequestReader:
         self._feed(self._scratch[:count])
         self._check_framing()
         if self.in_head and not self.failed:
-            self._open += count - self._known
+            self._open = max(0, self._open + count - self._known)
             try:
                 self._check_head()
                 self._charge_head()
@@ -195,6 +198,7 @@ class RequestReader:
             return
         self.in_head = False
         self.in_body = True
+        self._known += _HEAD_FRAME
         self._quiet = 0
         self._pieces = []
         self._size = self._chunks = 0
@@ -226,6 +230,7 @@ class RequestReader:
 
     def on_chunk_header(self) -> None:
         self._chunks += 1
+        self._known += _CHUNK_FRAME
         if self._chunks > _CHUNKS and self._size < _CHUNK * self._chunks:
             raise _malformed(f"more than {_CHUNKS} chunks of fewer than {_CHUNK} bytes each, all in all")
 
