@@ -113,6 +113,7 @@ class FileLog(component.Receiver):
         if self._inotify is not None:
             self._inotify.drain()
         begun, gone = logs.search()
+        self._deliveries.searched = logs.searched
         if begun or gone:
             self._deliveries.keep(begun, gone)
         if self._inotify is not None:

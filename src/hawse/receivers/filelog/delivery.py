@@ -77,6 +77,7 @@ class Deliveries:
         self._buffers: list[bytearray] = []  # free ones
         self._taken: list[bytearray] = []  # of the batch that is being made
         self._complaint = ""
+        self.searched = 0  # kept with all positions; see SEARCHED
 
     def take(self, size: int) -> bytearray:
         """A buffer for one chunk of the next batch.
@@ -182,7 +183,7 @@ class Deliveries:
         if self._keys is None:
             return
         try:
-            self._keys.put(changed, gone)
+            self._keys.put({**changed, position.SEARCHED: b"%d" % self.searched}, gone)
             self._complaint = ""
         except OSError as error:
             if self._complaint != str(error):

@@ -41,19 +41,21 @@ class Logs:
         self._first = True  # nothing was ever read: `start_at` counts
         self._since = time.time_ns()  # what was written later, to a log that is new to us, is ours
         self._searched = time.monotonic()
+        self.searched = self._since  # when the last search began
         self._container = next((operator for operator in config.operators if operator.type == "container"), None)
         if keys is not None:
             self._load(keys)
         _raise_file_limit(config.max_concurrent_files + _SPARE_FILES)
 
     def _load(self, keys: KeySpace) -> None:
-        if (updated := keys.updated()) is not None:
-            # What appeared shortly before the end of the process before may not have been found by it. A time that
-            # is still to come is of a clock that was set back, and says nothing.
-            shortly = int((self._config.discovery_interval + _SLACK) * 1e9)
-            last = updated * 10**9
-            self._first, self._since = False, last - shortly if last <= time.time_ns() else 0
-        for path, row in keys.items():
+        rows = dict(keys.items())
+        if rows:
+            self._first = False
+            # A time that is still to come is of a clock that was set back, and says nothing.
+            told = rows.pop(position.SEARCHED, b"")
+            last = int(told) if told.isdigit() else 0
+            self._since = max(0, last - int(_SLACK * 1e9)) if last <= time.time_ns() else 0
+        for path, row in rows.items():
             try:
                 self._saved[path] = position.decode(row)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -72,7 +74,7 @@ class Logs:
 
         Returns the positions of new logs and the paths of those that are gone, to be kept and forgotten.
         """
-        now = time.monotonic()
+        now, self.searched = time.monotonic(), time.time_ns()
         found = self._find()
         new = [path for path in found if path not in self._followed]
         for path in new:

@@ -38,5 +38,7 @@ class Position(msgspec.Struct, frozen=True):
     known: tuple[Fingerprint, ...] = ()  # files that are done with, under whatever name they are found
 
 
+SEARCHED = "searched"  # beside the logs' paths: when the folders were last searched, in nanoseconds since 1970
+
 decode = msgspec.json.Decoder(Position).decode
 encode = msgspec.json.Encoder().encode
