@@ -38,12 +38,6 @@ class KeySpace:
         rows = self._storage.connection.execute("SELECT key, value FROM state WHERE owner = ?", (self._owner,))
         yield from rows.fetchall()
 
-    def updated(self) -> int | None:
-        """When a key was last put (seconds since 1970), or None if there is none."""
-        row = self._storage.connection.execute("SELECT max(updated) FROM state WHERE owner = ?", (self._owner,))
-        value: int | None = row.fetchone()[0]
-        return value
-
     def put(self, values: Mapping[str, bytes], delete: Iterable[str] = ()) -> None:
         """Set and delete keys in one transaction. Raises OSError if the disk does not take it."""
         with self._storage.transaction() as connection:
