@@ -136,6 +136,10 @@ class Writer(ContainerLog):
         """Write what is begun to its end, and close the file."""
         while self._rest or self._open_lines:
             self._step()
+        if self._late:  # the kubelet's rotation ends with a new file at the path, or it takes its renaming back
+            self._late = 0
+            self.close()
+            self._open()
         self.close()
 
     def _step(self) -> None:

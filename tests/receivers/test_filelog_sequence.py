@@ -10,7 +10,7 @@ import pytest
 from opentelemetry.proto.logs.v1.logs_pb2 import ResourceLogs
 
 from hawse.codecs.container_log import Parser
-from hawse.receivers.filelog import position
+from hawse.receivers.filelog import identity, position
 from hawse.receivers.filelog.config import Config
 from hawse.receivers.filelog.log import Log
 from hawse.receivers.filelog.logs import Logs
@@ -249,3 +249,30 @@ def test_a_new_log_that_was_rotated_while_nobody_searched(tmp_path, ago, expecte
     reader.log, reader.got = tailed.log, []
     assert reader.read() == expected
     logs.close()
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_names_that_change_while_one_looks(path, monkeypatch, moment):
+    """A process starts in the moment in which `x.log.1` becomes `x.log.2.gz`, and so on."""
+    _append(path, _line("one"))
+    reader = Reader(path)
+    reader.read()
+    for number in range(2, 5):
+        _copy_and_truncate(path)
+        _append(path, _line(f"text {number}", second=number))
+    real, calls = identity.head, []
+
+    def head(name):
+        calls.append(name)
+        if len(calls) == moment:
+            older = sorted((int(one.name.split(".")[2]), one) for one in path.parent.glob("0.log.*"))
+            for number, one in reversed(older):
+                with gzip.open(path.with_name(f"0.log.{number + 1}.gz"), "wb") as packed:
+                    packed.write(one.read_bytes())
+                one.unlink()
+        return real(name)
+
+    monkeypatch.setattr(identity, "head", head)
+    reader = reader.again(path)
+    assert reader.read() == ["text 2", "text 3", "text 4"]
+    reader.log.close()

@@ -4,13 +4,16 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterator
-from typing import IO, Any
+import time
+from collections.abc import Mapping
+from typing import IO, Any, NamedTuple
 
 import msgspec
 from isal import igzip
 
 FINGERPRINT = 1000
+LOOKS = 5  # at a folder in which files are being renamed
+_PAUSE = 0.003  # seconds between them
 _NUMBERED = re.compile(r"\.(\d{1,4})(\.gz)?")  # x.log.1 is younger than x.log.2.gz
 
 
@@ -54,24 +57,85 @@ def head(path: str) -> bytes:
         return b""
 
 
-def rotated(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Files beside `path` that rotation made of it (`0.log.20261124-130501`, `.gz`, `x.log.1`), oldest first."""
+class Found(NamedTuple):
+    """A file by its name, its status, and the first bytes of its content."""
+
+    path: str
+    status: os.stat_result
+    head: bytes
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode."""
+        return self.status.st_dev, self.status.st_ino
+
+    def open(self) -> "Content | None":
+        """Open it; None where the name leads to another file by now, or to none."""
+        try:
+            content = Content(self.path)
+        except OSError:
+            return None
+        if content.identity == self.identity and content.head().startswith(self.head):
+            return content
+        content.close()
+        return None
+
+
+def found(path: str) -> Found | None:
+    """The file at a path, or None."""
+    try:
+        return Found(path, os.stat(path), head(path))
+    except OSError:
+        return None
+
+
+def rotated(path: str) -> list[Found]:
+    """Files beside `path` that rotation made of it (`0.log.20261124-130501`, `.gz`, `x.log.1`), oldest first.
+
+    As they were at one moment: rotation renames while we look, and what had another name a moment ago is not to be
+    passed over.
+    """
+    files: list[Found] = []
+    for _ in range(LOOKS):
+        before, whole = _listing(path)
+        files = [Found(other, status, head(other)) for other, status in before.items()]
+        after, still = _listing(path)
+        if whole and still and _inodes(before) == _inodes(after):
+            break
+        time.sleep(_PAUSE)
+    return _in_order(path, files)
+
+
+def _listing(path: str) -> tuple[dict[str, os.stat_result], bool]:
+    """Status by path, and whether that is all: what vanishes meanwhile is missing."""
     folder, name = os.path.split(path)
-    found = []
+    listed, whole = {}, True
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                other = entry.name
-                if other.startswith((name + ".", name + "-")) and not other.endswith((".tmp", ".swp")):
-                    found.append((entry.path, entry.stat()))
+                if not entry.name.startswith((name + ".", name + "-")) or entry.name.endswith((".tmp", ".swp")):
+                    continue
+                try:
+                    status = entry.stat()
+                except OSError:
+                    whole = False
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    listed[entry.path] = status
     except OSError:
-        return
-    found = [(other, status) for other, status in found if stat.S_ISREG(status.st_mode)]
-    numbers = [_NUMBERED.fullmatch(other, len(path)) for other, _ in found]
-    if all(numbers):  # these need no clock
-        yield from (item for _, item in sorted(zip(map(_number, numbers), found, strict=True), reverse=True))
-    else:
-        yield from sorted(found, key=lambda item: (item[1].st_mtime_ns, item[0]))
+        pass  # the folder is gone, or not for us
+    return listed, whole
+
+
+def _inodes(listed: Mapping[str, os.stat_result]) -> dict[str, int]:
+    return {path: status.st_ino for path, status in listed.items()}
+
+
+def _in_order(path: str, files: list[Found]) -> list[Found]:
+    numbers = {file.path: _NUMBERED.fullmatch(file.path, len(path)) for file in files}
+    if all(numbers.values()):  # these need no clock
+        return sorted(files, key=lambda file: (-_number(numbers[file.path]), file.path))
+    return sorted(files, key=lambda file: (file.status.st_mtime_ns, file.path))
 
 
 def _number(match: re.Match[str] | None) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import msgspec
 
 from hawse.codecs.container_log import SLACK, Parser
-from hawse.receivers.filelog.identity import Content, Fingerprint, head, is_gzip, rotated
+from hawse.receivers.filelog.identity import LOOKS, Content, Fingerprint, Found, found, is_gzip, rotated
 from hawse.receivers.filelog.position import Position, Segment, Unfinished
 
 CHUNK = 768 << 10  # bytes read in one turn: large enough for numpy, small enough for the processor's cache
@@ -98,12 +98,17 @@ class Sequence:
         was no such log yet; they come first then.
         """
         present = Content(self.path)
-        older = list(rotated(self.path))[-_KNOWN:]
-        for other, status in older:
-            if status.st_mtime_ns < since or at_end:
-                self._known.append(Fingerprint.of(head(other)))
-            elif status.st_size:
-                self._next.append(_Next.of(Content(other)))
+        for other in rotated(self.path)[-_KNOWN:]:
+            if other.identity == present.identity:
+                continue  # rotated in this moment
+            if other.status.st_mtime_ns < since or at_end:
+                self._known.append(Fingerprint.of(other.head))
+            elif other.status.st_size:
+                content = other.open()
+                if content is None:
+                    present.close()
+                    raise OSError(f"{other.path} is being rotated")  # the next search finds it elsewhere
+                self._next.append(_Next.of(content))
         size = present.status().st_size if at_end else 0
         if size and os.pread(present.fd, 1, size - 1) != b"\n":
             size = _line_start(present, size)
@@ -120,9 +125,9 @@ class Sequence:
         if saved.unfinished is not None:
             self.parser.unfinished = (saved.unfinished.stream, saved.unfinished.time, saved.unfinished.full)
         segment = self._segments[-1]
-        found = self._find(segment, saved.position - segment.base)
-        if found is not None:
-            self._open_found(found)
+        content = self._find(segment, saved.position - segment.base)
+        if content is not None:
+            self._open_found(content)
         else:
             if self._offset:
                 self._trouble.lost_files += 1
@@ -137,12 +142,11 @@ class Sequence:
     def _feed_held(self, saved: Position) -> None:
         """Give the parser again what it held. It hands nothing out of that: it held it because it could not."""
         for segment, begin, end in _by_segment(saved):
-            found = self._find(segment, begin - segment.base)
-            if found is None:
+            content = self._find(segment, begin - segment.base)
+            if content is None:
                 self._trouble.lost_bytes += end - begin
                 self._log.warning("%s: the beginning of an entry (%d bytes) is gone", self.path, end - begin)
                 continue
-            content = Content(found)
             buffer = bytearray(1 + end - begin + 1 + SLACK)
             count = content.read_into(memoryview(buffer)[1 : 1 + end - begin], begin - segment.base)
             content.close()
@@ -151,27 +155,32 @@ class Sequence:
                 buffer[count] = 10
             self.parser.feed(buffer, 1, 1 + count, begin, 0)
 
-    def _find(self, segment: Segment, offset: int) -> str | None:
-        """Where the file of a segment is now: at the path, rotated, copied or compressed.
+    def _find(self, segment: Segment, offset: int, *, elsewhere: bool = False) -> Content | None:
+        """The file of a segment, opened: at the path, rotated, copied or compressed. `elsewhere`: a copy of it.
 
         One that was empty is never found: an inode that is not held open may be another file's by now. Whatever was
         written to it since is among the successors.
         """
         if not segment.fingerprint.size:
             return None
-        alike: list[tuple[bool, str]] = []
-        for path in (self.path, *(other for other, _ in rotated(self.path))):
-            try:
-                status = os.stat(path)
-            except OSError:
-                continue
-            if (is_gzip(path) or status.st_size >= offset) and segment.fingerprint.fits(head(path)):
-                alike.append(((status.st_dev, status.st_ino) != (segment.device, segment.inode), path))
-        return min(alike)[1] if alike else None
+        own = (segment.device, segment.inode)
+        for _ in range(LOOKS):
+            files = [] if elsewhere else [file for file in (found(self.path),) if file]
+            files += [file for file in rotated(self.path) if not elsewhere or file.identity != own]
+            alike = [
+                file
+                for file in files
+                if (is_gzip(file.path) or file.status.st_size >= offset) and segment.fingerprint.fits(file.head)
+            ]
+            if not alike:
+                return None
+            content = min(alike, key=lambda file: (file.identity != own, file.path)).open()
+            if content is not None:
+                return content
+        return None
 
-    def _open_found(self, path: str) -> None:
-        """Go on with the present segment, whose file is at `path` now."""
-        content = Content(path)
+    def _open_found(self, content: Content) -> None:
+        """Go on with the present segment, whose file this is."""
         device, inode = content.identity
         self._segments[-1] = msgspec.structs.replace(self._segments[-1], device=device, inode=inode)
         self._content = content
@@ -200,7 +209,7 @@ class Sequence:
             return
         if self._content is None:
             if status.st_size != self._offset:
-                self._open_found(self.path)  # parked, and no longer quiet
+                self._open_found(Content(self.path))  # parked, and no longer quiet
         elif not self._segments[-1].fingerprint.size and next(self._unknown(self._content), None):
             self._truncated(self._offset)  # written, copied and emptied between two looks
 
@@ -223,9 +232,9 @@ class Sequence:
 
     def _reopen_rotated(self) -> None:
         """A parked file was rotated: what was written before that is still to be read."""
-        found = self._find(self._segments[-1], self._offset)
-        if found is not None:
-            self._open_found(found)
+        content = self._find(self._segments[-1], self._offset)
+        if content is not None:
+            self._open_found(content)
             return
         if self._offset:
             self._trouble.lost_files += 1
@@ -234,14 +243,19 @@ class Sequence:
 
     def _queue_successors(self, arrived: Content) -> None:
         """Files that were written and rotated between two looks stand between the present one and the path's."""
-        for other in self._unknown(arrived):
-            try:
-                self._next.append(_Next.of(Content(other)))
-            except OSError:
-                self._trouble.lost_files += 1
-                self._log.warning("%s: removed before it was read", other)
+        for _ in range(LOOKS):
+            files = list(self._unknown(arrived))
+            opened = [file.open() for file in files]
+            contents = [content for content in opened if content is not None]
+            if len(contents) == len(files):
+                self._next.extend(map(_Next.of, contents))
+                return
+            for content in contents:  # renamed or compressed in this moment: look again
+                content.close()
+        self._trouble.lost_files += 1
+        self._log.warning("%s: what was rotated could not be opened, it changes all the time", self.path)
 
-    def _unknown(self, arrived: Content) -> Iterator[str]:
+    def _unknown(self, arrived: Content) -> Iterator[Found]:
         """Rotated files that are neither read nor in line, and no older than the present one; oldest first."""
         present = self._segments[-1]
         held = [arrived, *(waiting.content for waiting in self._next), *(content for content, _, _ in self._lingering)]
@@ -250,12 +264,11 @@ class Sequence:
         known = [*self._known, present.fingerprint, *(Fingerprint.of(content.head()) for content in held)]  # … copied
         # A time that is still to come is of a clock that was set back since: then only the content tells.
         oldest = present.modified if present.modified <= time.time_ns() else 0
-        for other, status in rotated(self.path):
-            if (status.st_dev, status.st_ino) in taken or status.st_mtime_ns < oldest:
+        for file in rotated(self.path):
+            if file.identity in taken or file.status.st_mtime_ns < oldest:
                 continue
-            start = head(other)
-            if start and not any(fingerprint.fits(start) for fingerprint in known):
-                yield other
+            if file.head and not any(fingerprint.fits(file.head) for fingerprint in known):
+                yield file
 
     def _watch_lingering(self, now: float) -> None:
         """A file that was left behind and grows is read on; one that stays quiet is closed."""
@@ -283,7 +296,7 @@ class Sequence:
         segment = self._segments[-1]
         content, self._content = self._content, None
         waiting, self._next = self._next, deque()
-        copy = self._find_copy(segment, offset)
+        copy = self._find(segment, offset, elsewhere=True)
         if copy is not None:
             self._next.append(_Next.of(copy, offset))
         elif self._tail and segment.fingerprint.size:
@@ -294,16 +307,6 @@ class Sequence:
         self._next.extend(waiting)
         self._retire_segment()
         self._advance()
-
-    def _find_copy(self, segment: Segment, offset: int) -> Content | None:
-        for other, status in rotated(self.path):
-            different = (status.st_dev, status.st_ino) != (segment.device, segment.inode)
-            if different and segment.fingerprint.fits(head(other)) and (is_gzip(other) or status.st_size >= offset):
-                try:
-                    return Content(other)
-                except OSError:
-                    continue
-        return None
 
     # --- from file to file ---
 
