@@ -1,11 +1,13 @@
 """`make bench-logs`: what a gigabyte of container logs costs each role of the logs pipeline.
 
-Two JSON lines, each with `cpu_s_per_gb` (CPU-seconds of the role's process, from its start to the last
-acknowledgement, per 10^9 bytes of log file), `lines_per_cpu_s`, `records_in`, `records_out` (counted by the sink),
-`wire_mb` (bodies that left the role), `peak_rss_mb` and `wall_s`. The page cache is warm.
+A JSON line for the collector, and two for enrichment: with its queue on disk, as the role has it, and without. Each
+has `cpu_s_per_gb` (CPU-seconds of the role's process, from its start to the last acknowledgement, per 10^9 bytes of
+log file), `lines_per_cpu_s`, `records_in`, `records_out` (counted by the sink), `wire_mb` (bodies that left the role),
+`peak_rss_mb` and `wall_s`. The page cache is warm.
 
 BENCH_DATA, a folder of CRI files (any layout and depth), replaces the data; BENCH_URL, the address of an OTLP/HTTP
-sink, replaces the sink (`records_out` is then what the role says it sent, and `wire_mb` is unknown: null).
+sink, replaces the sink (`records_out` is then what the role says it sent, `wire_mb` is unknown: null, and enrichment
+runs once, as the role has it).
 """
 
 import contextlib
@@ -45,8 +47,9 @@ def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
         return _costs("logs-collector", child, port, data, began)
 
 
-def enrichment(data: Dataset, captured: Path, url: str, work: Path) -> dict[str, object]:
-    """What the collector sent, gzip → k8sattributes, source → OTLP/HTTP, gzip."""
+def enrichment(data: Dataset, captured: Path, url: str, work: Path, *, queue: bool) -> dict[str, object]:
+    """What the collector sent, gzip → k8sattributes, source → the queue on disk, or not → OTLP/HTTP, gzip."""
+    work.mkdir(exist_ok=True)
     port = _free_port()
     kubeconfig = work / "kubeconfig"
     with measure.process(["-m", "bench.cluster", str(data.folder), str(kubeconfig)], {}, work / "cluster.log") as api:
@@ -60,6 +63,7 @@ def enrichment(data: Dataset, captured: Path, url: str, work: Path) -> dict[str,
             "HAWSE_HEALTH_PORT": "0",
             "HAWSE_BACKEND_ENDPOINT": url,
             "HAWSE_STATE": str(work / "enrichment-state"),
+            "HAWSE_QUEUE": "true" if queue else "false",
         }
         argv = ["-m", "hawse", "run", "--role", "logs-enrichment"]
         began = time.monotonic()
@@ -67,7 +71,7 @@ def enrichment(data: Dataset, captured: Path, url: str, work: Path) -> dict[str,
             measure.until(child, port, SENT, 0)
             replay.send(captured, port)
             measure.until(child, port, SENT, data.records)
-            return _costs("logs-enrichment", child, port, data, began)
+            return _costs("logs-enrichment", child, port, data, began) | {"queue": queue}
 
 
 def _costs(role: str, child: measure.Process, port: int, data: Dataset, began: float) -> dict[str, object]:
@@ -109,7 +113,7 @@ def main() -> int:
     measure.warm(data.files())
     with tempfile.TemporaryDirectory(prefix="hawse-bench-") as name:
         work = Path(name)
-        captured, enriched = work / "collected.spool", work / "enriched.spool"
+        captured = work / "collected.spool"
         try:
             if url:
                 print(json.dumps(collector(data, url, work)), flush=True)
@@ -117,9 +121,11 @@ def main() -> int:
                 result = collector(data, own, work / "own")
             if not url:
                 print(json.dumps(_counted(result, captured)), flush=True)
-            with _sink(enriched) as own:
-                result = enrichment(data, captured, url or own, work)
-            print(json.dumps(result if url else _counted(result, enriched)), flush=True)
+            for queue in (True,) if url else (True, False):
+                enriched = work / f"enriched-{queue}.spool"
+                with _sink(enriched) as own:
+                    result = enrichment(data, captured, url or own, work / f"queue-{queue}", queue=queue)
+                print(json.dumps(result if url else _counted(result, enriched)), flush=True)
         except measure.Stalled as stalled:
             print(f"bench-logs: {stalled}", file=sys.stderr)
             for log in sorted(work.rglob("*.log")):

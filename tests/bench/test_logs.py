@@ -50,10 +50,15 @@ def test_the_data_is_the_same_each_time_and_as_described(tmp_path):
 
 def test_it_prints_a_line_a_role(tmp_path):
     _python("-c", MAKE, str(tmp_path / "data"), "20000")
-    collector, enrichment = map(json.loads, _python("-m", "bench.logs", BENCH_DATA=str(tmp_path / "data")).splitlines())
-    assert (collector["bench"], enrichment["bench"]) == ("logs-collector", "logs-enrichment")
+    printed = _python("-m", "bench.logs", BENCH_DATA=str(tmp_path / "data"))
+    collector, enrichment, unqueued = map(json.loads, printed.splitlines())
+    assert [found["bench"] for found in (collector, enrichment, unqueued)] == [
+        "logs-collector",
+        *["logs-enrichment"] * 2,
+    ]
+    assert (enrichment["queue"], unqueued["queue"]) == (True, False)
     expected = sum(data.count(b"\n") - data.count(b" P ") for data in _files(tmp_path / "data").values())
-    for found in (collector, enrichment):
+    for found in (collector, enrichment, unqueued):
         assert found["records_in"] == found["records_out"] == expected
         assert found["cpu_s_per_gb"] > 0
         assert found["lines_per_cpu_s"] > 0
