@@ -230,13 +230,15 @@ def test_a_new_log_that_was_rotated_before_it_was_found(tmp_path, monkeypatch, s
 
 
 @pytest.mark.parametrize(("ago", "expected"), [(30, ["one", "two"]), (90, ["two"])])
-def test_a_new_log_that_was_rotated_while_nobody_searched(tmp_path, ago, expected):
+@pytest.mark.parametrize("in_between", [False, True])  # at the first search, rotation had just renamed it
+def test_a_new_log_that_was_rotated_while_nobody_searched(tmp_path, ago, expected, in_between):
     """What a process has kept after its last search (it drained, say) tells nothing of what appeared meanwhile."""
     config = Config(include=(f"{tmp_path}/*.log",), operators=(Operator(type="container"),))
     path = tmp_path / "0.log"
     older = path.with_name("0.log.20261124-130500")
     _stamped(older, _line("one"), hours=-ago / 3600)
-    _append(path, _line("two", second=1))
+    if not in_between:
+        _append(path, _line("two", second=1))
 
     class Keys:
         def items(self):
@@ -244,6 +246,9 @@ def test_a_new_log_that_was_rotated_while_nobody_searched(tmp_path, ago, expecte
 
     logs = Logs(config, _Context, Keys())
     logs.search()
+    if in_between:
+        _append(path, _line("two", second=1))
+        logs.search()
     (tailed,) = logs
     reader = Reader.__new__(Reader)
     reader.log, reader.got = tailed.log, []

@@ -18,7 +18,10 @@ from hawse.receivers.filelog.sequence import Trouble
 from hawse.state.storage import KeySpace
 
 _GONE_FOR = 12.0  # seconds after which a log whose path is gone is let go: longer than late writes are waited for
-_SLACK = 1.0  # seconds by which files' times, and searches that take a while, may be off
+# Seconds before the last search in which what a new log has written is ours nevertheless. At that moment there may have
+# been no file at its path (rotation renames first), and files' times are a little behind the clock. Shorter than
+# _GONE_FOR: what had been let go comes back as new.
+_SLACK = 10.0
 _SPARE_FILES = 256  # descriptors for all else: connections, state
 
 
@@ -40,7 +43,7 @@ class Logs:
         self._odd = Odd()  # of logs that were let go
         self._first = True  # nothing was ever read: `start_at` counts
         self._since = time.time_ns()  # what was written later, to a log that is new to us, is ours
-        self._searched = time.monotonic()
+        self._searched = self._began = time.monotonic()
         self.searched = self._since  # when the last search began
         self._container = next((operator for operator in config.operators if operator.type == "container"), None)
         if keys is not None:
@@ -54,7 +57,7 @@ class Logs:
             # A time that is still to come is of a clock that was set back, and says nothing.
             told = rows.pop(position.SEARCHED, b"")
             last = int(told) if told.isdigit() else 0
-            self._since = max(0, last - int(_SLACK * 1e9)) if last <= time.time_ns() else 0
+            self._since = last if last <= time.time_ns() else 0
         for path, row in rows.items():
             try:
                 self._saved[path] = position.decode(row)
@@ -88,16 +91,15 @@ class Logs:
         gone = [path for path in list(self._followed) if path not in found and self._is_over(path, now)]
         self._first = False
         self._searched = now
-        self._since = -1
         # From now on new ones are known, even if nothing is ever read of them.
         return {path: position.encode(self._followed[path].log.saved()) for path in begun}, gone
 
     def _written_since(self) -> int:
         """From when on a log that is new to us may have been written: not before the last search."""
-        if self._since >= 0:
-            return self._since
-        # By the clock as it is now: it may have been set since. Files' times are a little behind it.
-        return time.time_ns() - int((time.monotonic() - self._searched + _SLACK) * 1e9)
+        now = time.monotonic()
+        # By the clock as it is now: it may have been set since.
+        last = time.time_ns() - int((now - self._searched + _SLACK) * 1e9)
+        return min(last, self._since) if now - self._began < _GONE_FOR else last
 
     def _find(self) -> dict[str, tuple[list[str], os.stat_result]]:
         """Real paths, with the chain of links that led there and the status of the file."""
