@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Mapping
@@ -68,7 +69,8 @@ class Tiers:
         self.load = load
         self.api = DemoApi()
         self.children: dict[str, Child] = {}
-        self.ports = {name: free_port(0, taken) for name in ROLES}
+        # Below the range that the kernel takes clients' ports from: a role has to get its own again after each death.
+        self.ports = {name: free_port(random.randrange(15_000, 30_000), taken) for name in ROLES}
         self.state = {name: root / "state" / name for name in ROLES[1:]}
         self.queue = queue
         self.settings = {name: {**_SETTINGS[name], **settings.get(name, {})} for name in ROLES}
