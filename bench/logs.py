@@ -13,7 +13,6 @@ runs once, as the role has it).
 import contextlib
 import json
 import os
-import socket
 import sys
 import tempfile
 import time
@@ -29,7 +28,7 @@ SENT = "otelcol_exporter_sent_log_records_total"
 def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
     """Files on disk → the logs-collector → OTLP/HTTP."""
     work.mkdir(exist_ok=True)
-    port = _free_port()
+    port = measure.free_port()
     env = {
         "HAWSE_LOGS_INCLUDE": json.dumps(sorted({str(path.parent / "*") for path in data.files()})),
         "HAWSE_LOGS_EXCLUDE": json.dumps([str(data.folder / "*.json")]),
@@ -50,7 +49,7 @@ def collector(data: Dataset, url: str, work: Path) -> dict[str, object]:
 def enrichment(data: Dataset, captured: Path, url: str, work: Path, *, queue: bool) -> dict[str, object]:
     """What the collector sent, gzip → k8sattributes, source → the queue on disk, or not → OTLP/HTTP, gzip."""
     work.mkdir(exist_ok=True)
-    port = _free_port()
+    port = measure.free_port()
     kubeconfig = work / "kubeconfig"
     with measure.process(["-m", "bench.cluster", str(data.folder), str(kubeconfig)], {}, work / "cluster.log") as api:
         assert api.stdout
@@ -98,13 +97,6 @@ def _sink(spool: Path) -> Iterator[str]:
 def _counted(result: dict[str, object], spool: Path) -> dict[str, object]:
     records, size = sink.count(spool)
     return result | {"records_out": records, "wire_mb": round(size / 1e6, 1)}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -92,3 +93,11 @@ def until(child: Process, port: int, name: str, target: float, *, patience: floa
         if time.monotonic() - since > patience:
             raise Stalled(f"{name} stays at {best:.0f} of {target:.0f} for {patience:.0f} s")
         time.sleep(0.1)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -51,7 +51,7 @@ class Roles:
 
     def __init__(self, work: Path, limit: int, queue: int) -> None:
         self.work, self.limit = work, limit
-        self.backend, self.enrichment, self.collector = (_free_port() for _ in range(3))
+        self.backend, self.enrichment, self.collector = (measure.free_port() for _ in range(3))
         self.children: dict[str, measure.Process] = {}
         self.cages: dict[str, Cage] = {}
         common = {"HAWSE_HEALTH_HOST": "127.0.0.1", "HAWSE_HEALTH_PORT": "0", "HAWSE_OTLP_HOST": "127.0.0.1"}
@@ -213,13 +213,6 @@ async def _arrivals(roles: Roles, options: argparse.Namespace, reports: list[Rep
                 unknown += 1  # a client that was not told: it must send again, and that it was taken is no fault
     missing = sum(marks.count(0) for marks in seen.values())
     return {"arrived": count, "missing": missing, "duplicates": duplicates, "not_acknowledged": unknown}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def main() -> int:

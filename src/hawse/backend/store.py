@@ -4,7 +4,8 @@ A Store belongs to one thread at a time. What it appended is on disk when `appen
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,7 @@ class Store:
 
     def append(self, lots: Sequence[Lot], groups: Iterable[ItemGroup], received: int) -> None:
         """Add all or nothing, making room first. `received` is Unix nanoseconds. Raises sqlite3.Error."""
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             chunks = [(piece, *self._packed(piece)) for piece in pieces(lots)]
             rows = [(group, compress(group.data)) for group in groups]
             incoming = sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows)
@@ -99,6 +99,13 @@ class Store:
             for group, data in rows:
                 self._insert_group(group, data, received)
             self._connection.execute("UPDATE next_id SET id = ?", (self._next,))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, the totals with it; what is known in memory follows."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
             self._write_totals()
             self._connection.execute("COMMIT")
         except BaseException:
@@ -191,16 +198,8 @@ class Store:
         """Let go what is too old at `now` (Unix nanoseconds), in a transaction of its own."""
         if not self.limits.max_age:
             return
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             self._make_room(0, 0, now)
-            self._write_totals()
-            self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._load()
-            raise
 
     def _make_room(self, incoming: int, records: int, now: int) -> None:
         limits = self.limits

@@ -111,8 +111,6 @@ def _by_number(source: sqlite3.Connection, table: str, saved: Saved) -> Iterator
             if following is None or not first < following[0] < last:
                 break
             at = following[0]
-        else:  # pragma: no cover - the loop is left by break
-            return
         if saved.complete:
             return
         first, last = (at, last) if step > 0 else (first, at)

@@ -105,11 +105,6 @@ class Books:
         """What stands on an account."""
         return self.rows.get(source, {}).get(account, 0)
 
-    def balance(self, source: str) -> int:
-        """What has come in and is nowhere; negative where more is accounted for than came in."""
-        signs = self.signs
-        return sum(signs[account] * items for account, items in self.rows[source].items())
-
     def merge(self, source: str, into: str) -> None:
         """Book everything of a source under another one."""
         for one in self.changed:
