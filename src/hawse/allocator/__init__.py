@@ -1,0 +1,1 @@
+"""The target allocator: discovers scrape targets through the Kubernetes API and shares them out among collectors."""
