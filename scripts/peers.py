@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Installs the real programs that tests and demos run beside Hawse: Debian's Prometheus and some exporters.
+
+`scripts/peers.py [NAME…]` prints a line for each program that is there afterwards: its name, the version of its
+package, and its path, separated by tabs. What can't be had is named on standard error with the reason, and the exit
+code is 1; tests are then skipped by that name (REQUIRE_PEERS=1: they fail).
+
+Packages come from this system's own apt, by name, in the version of this system's release, and are unpacked
+(`dpkg-deb -x`) below ${XDG_CACHE_HOME:-~/.cache}/hawse/peers/RELEASE-ARCHITECTURE: nothing is installed, no root is
+needed, and what is there already costs no call to apt. Where apt has no package lists, they are fetched into the same
+folder. Needs nothing but Python; it is run before anything else is set up.
+"""
+
+import argparse
+import contextlib
+import fcntl
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+# Program → where its package has it. All are named like their packages.
+PROGRAMS = {
+    "prometheus": "usr/bin/prometheus",
+    "prometheus-node-exporter": "usr/bin/prometheus-node-exporter",
+    "prometheus-blackbox-exporter": "usr/bin/prometheus-blackbox-exporter",
+    "prometheus-process-exporter": "usr/bin/prometheus-process-exporter",
+    "prometheus-pushgateway": "usr/bin/prometheus-pushgateway",
+    "prometheus-alertmanager": "usr/bin/prometheus-alertmanager",
+}
+_VERSION = ".version"  # in a package's folder, written last
+_REFUSED = "refused-{}"  # so that a machine without a registry is not asked by every test run
+_ASK_AGAIN = 600.0  # seconds
+_TIMEOUT = 180  # for one call to apt
+
+
+class Program(NamedTuple):
+    """A program that is there."""
+
+    name: str
+    version: str
+    path: Path
+
+
+class Unavailable(Exception):
+    """Why a program is not to be had here."""
+
+
+class Cache:
+    """The folder of one release and architecture. Used by one process at a time (`locked`)."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or _folder()
+        self._own_lists: bool | None = None  # whether apt's own have turned out to be of no use
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def find(self, name: str) -> Program | None:
+        """The program, if it was unpacked before."""
+        version = self.folder / name / _VERSION
+        if not version.exists():
+            return None
+        return Program(name, version.read_text().strip(), self.folder / name / PROGRAMS[name])
+
+    def get(self, name: str) -> Program:
+        """The program, fetched if need be. Raises Unavailable."""
+        if found := self.find(name):
+            return found
+        refused = self.folder / _REFUSED.format(name)
+        if refused.exists() and time.time() - refused.stat().st_mtime < _ASK_AGAIN:
+            raise Unavailable(refused.read_text())
+        try:
+            self._fetch(name)
+        except Unavailable as why:
+            refused.write_text(str(why))
+            raise
+        refused.unlink(missing_ok=True)
+        found = self.find(name)
+        assert found
+        return found
+
+    def _fetch(self, name: str) -> None:
+        for program in ("apt-get", "dpkg-deb"):
+            if shutil.which(program) is None:
+                raise Unavailable(f"no {program} here")
+        with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"{name}.") as work:
+            package = self._download(name, Path(work))
+            _run("dpkg-deb", "-x", str(package), str(Path(work) / "root"))
+            version = _run("dpkg-deb", "-f", str(package), "Version").strip()
+            if not (Path(work) / "root" / PROGRAMS[name]).is_file():
+                raise Unavailable(f"{package.name} has no {PROGRAMS[name]}")
+            (Path(work) / "root" / _VERSION).write_text(version)
+            shutil.rmtree(self.folder / name, ignore_errors=True)
+            (Path(work) / "root").rename(self.folder / name)
+
+    def _download(self, name: str, work: Path) -> Path:
+        """Without lists of its own first; apt's are as old as its last update, so a miss has them fetched."""
+        if self._own_lists is None:
+            with contextlib.suppress(Unavailable):
+                return self._apt_download(name, work)
+            self._update()
+        return self._apt_download(name, work)
+
+    def _update(self) -> None:
+        for part in ("lists/partial", "archives/partial"):
+            (self.folder / "apt" / part).mkdir(parents=True, exist_ok=True)
+        self._own_lists = True
+        with contextlib.suppress(Unavailable):  # some list may have come nevertheless: the download will tell
+            _run("apt-get", *self._options(), "update", cwd=self.folder)
+
+    def _apt_download(self, name: str, work: Path) -> Path:
+        _run("apt-get", *self._options(), "download", name, cwd=work)
+        found = list(work.glob("*.deb"))
+        if not found:
+            raise Unavailable(f"apt-get download {name}: no package came")
+        return found[0]
+
+    def _options(self) -> list[str]:
+        own = ["Acquire::Retries=1", "Acquire::http::Timeout=15", "Acquire::https::Timeout=15", "Dpkg::Use-Pty=0"]
+        if os.geteuid() == 0:
+            own.append("APT::Sandbox::User=root")  # else apt complains that its own user can't write here
+        if self._own_lists:
+            folder = self.folder / "apt"
+            own += [f"Dir::State::Lists={folder}/lists", f"Dir::Cache={folder}", "Debug::NoLocking=true"]
+        return ["-q", *(part for option in own for part in ("-o", option))]
+
+
+def _folder() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    name = release.get("VERSION_CODENAME") or release.get("ID") or "unknown"
+    return cache / "hawse" / "peers" / f"{name}-{platform.machine()}"
+
+
+def _run(*argv: str, cwd: Path | None = None) -> str:
+    environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
+    try:
+        done = subprocess.run(
+            argv, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Unavailable(f"{argv[0]}: {error}") from None
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
+        raise Unavailable(f"{argv[0]}: {said[0] if said else f'exit code {done.returncode}'}")
+    return done.stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is given: {', '.join(PROGRAMS)}")
+    names = parser.parse_args().names or list(PROGRAMS)
+    for name in names:
+        if name not in PROGRAMS:
+            parser.error(f"{name} is not known here; known: {', '.join(PROGRAMS)}")
+    cache, missing = Cache(), 0
+    with cache.locked():
+        for name in names:
+            try:
+                found = cache.get(name)
+            except Unavailable as why:
+                print(f"skipped: {name}: {why}", file=sys.stderr)
+                missing += 1
+            else:
+                print(*found, sep="\t", flush=True)
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
