@@ -1,7 +1,7 @@
 """Requests cut into groups, held against protobuf's own reading."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -105,6 +105,41 @@ def test_any_bytes_are_a_batch_or_an_error(data, signal):
         except WireError:
             continue
         assert otlp.decode(signal, batch.encode()).items == batch.items
+
+
+def test_points_are_counted_wherever_they_stand():
+    """Two kinds of data in one metric, metrics without any, and a scope cut anywhere."""
+    point, other = field(1, b"\x19" + bytes(8)), field(2, b"")
+    metric = field(1, b"name") + field(5, point + point) + field(7, point + b"\x10\x02") + field(9, point)
+    scope = field(1, b"") + field(2, metric) + field(2, b"") + field(3, b"url") + field(2, metric + field(11, other))
+    batch = otlp.decode(Signal.METRICS, field(1, field(2, scope)))
+    assert batch.items == otlp.metric_points(scope) == 8
+    assert otlp.decode(Signal.METRICS, field(1, field(2, scope)), most=8 + 4 + 8 + 3).items == 8
+    for most in range(8 + 4 + 8 + 3):
+        with pytest.raises(otlp.TooMany):
+            otlp.decode(Signal.METRICS, field(1, field(2, scope)), most=most)
+
+
+@pytest.mark.parametrize("parsed", [1, 7, 40, 200])
+@given(groups=counts)
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_large_scopes_are_counted_in_runs(monkeypatch, parsed, groups):
+    for signal, make in ((Signal.LOGS, logs_of), (Signal.METRICS, points_of)):
+        data = make(groups).SerializeToString()
+        monkeypatch.setattr(otlp, "_PARSED", 1 << 30)
+        whole = [group.items for group in otlp.decode(signal, data).groups]
+        monkeypatch.setattr(otlp, "_PARSED", parsed)
+        assert [group.items for group in otlp.decode(signal, data).groups] == whole
+        cost = sum(whole) + 8 * len(whole) + 4 * sum(1 + len(scopes) + 1 for scopes in groups)
+        cost += 5 * sum(map(len, groups)) if signal is Signal.METRICS else 0
+        assert otlp.decode(signal, data, most=cost).items == sum(whole)
+
+
+def test_empty_parts_cannot_be_made_many():
+    """Two bytes on the wire each, far more as objects."""
+    for scope in (b"\x12\x00" * 300_000, field(2, field(5, b"\x0a\x00" * 300_000))):
+        with pytest.raises(otlp.TooMany):
+            otlp.decode(Signal.METRICS, field(1, field(2, scope)), most=200_000)
 
 
 def test_partial_success_both_ways():
