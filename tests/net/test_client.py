@@ -554,3 +554,31 @@ def test_waiting_for_a_turn_is_not_the_servers_fault():
             return [response.status for response in answers]
 
     assert asyncio.run(run()) == [200] * 5
+
+
+def test_what_is_kept_for_a_host_can_be_forgotten():
+    """A scraper has thousands of hosts, which come and go."""
+
+    async def run():
+        async def ok(request):
+            return Response(200, b"ok")
+
+        async with serving({("GET", "/"): ok}) as port:
+            url = f"http://127.0.0.1:{port}/"
+            client = HttpClient(ClientConfig(endpoint=""))
+            try:
+                assert (await client.request("GET", url)).body == b"ok"
+                assert len(client._pools) == 1
+                client.forget(url)
+                client.forget(url)
+                assert client._pools == {}
+                async with client.stream("GET", url) as answer:
+                    (pool,) = client._pools.values()
+                    client.forget(url)  # while an answer is read
+                    assert await answer.read() == b"ok"
+                assert pool._idle == [] and not pool._open
+                assert (await client.request("GET", url)).body == b"ok"
+            finally:
+                await client.close()
+
+    asyncio.run(run())

@@ -413,7 +413,7 @@ HEAD = "POST /echo HTTP/1.1\r\nhost: x\r\n"
         (HEAD + f"x: {'y' * 70_000}\r\n\r\n", 431, "65536 bytes (max_header_bytes)"),
         (f"GET /{'a' * 70_000} HTTP/1.1\r\nhost: x\r\n\r\n", 414, "8192 bytes (max_url_bytes)"),
         (HEAD + "content-length: 20971521\r\n\r\n", 413, "20971520 are allowed (max_request_body_size)"),
-        (HEAD + "content-encoding: br\r\ncontent-length: 1\r\n\r\nx", 415, "gzip, zstd, deflate, identity"),
+        (HEAD + "content-encoding: br\r\ncontent-length: 1\r\n\r\nx", 415, "gzip, zstd, deflate, snappy, identity"),
         (HEAD + "content-encoding: gzip, gzip, gzip\r\ncontent-length: 1\r\n\r\nx", 415, "two"),
         # Nobody there.
         ("POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello", 404, "/about, /echo"),

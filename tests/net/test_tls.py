@@ -13,7 +13,7 @@ from hawse.net.client import HttpClient
 from hawse.net.http import Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ClientConfig, ServerConfig, TLSClient, TLSServer
-from hawse.values import Duration
+from hawse.values import Duration, Secret
 
 from .certificates import make
 
@@ -74,6 +74,56 @@ def test_client_certificates(pki):
     ca = str(pki / "ca.pem")
     client = TLSClient(ca_file=ca, cert_file=str(pki / "client.pem"), key_file=str(pki / "client.key"))
     assert talk(pki, client, client_ca_file=ca) == b"hello"
+
+
+def test_certificates_in_the_configuration_itself(pki):
+    ca, cert = (pki / "ca.pem").read_text(), (pki / "client.pem").read_text()
+    key = Secret((pki / "client.key").read_text())
+    assert talk(pki, TLSClient(ca_pem=ca)) == b"hello"
+    own = TLSClient(ca_pem=ca, cert_pem=cert, key_pem=key)
+    assert talk(pki, own, client_ca_file=str(pki / "ca.pem")) == b"hello"
+    mixed = TLSClient(ca_pem=ca, cert_file=str(pki / "client.pem"), key_pem=key)
+    assert talk(pki, mixed, client_ca_file=str(pki / "ca.pem")) == b"hello"
+    for tls, says in (
+        (TLSClient(ca_pem="nonsense"), "tls.ca_pem: there are no usable CA certificates in it"),
+        (TLSClient(cert_pem=cert, key_pem=Secret("x")), "tls.cert_file: what is written here and what is written here"),
+    ):
+        with pytest.raises(HawseError, match=says):
+            HttpClient(ClientConfig(endpoint="https://localhost:1", tls=tls))
+    (both,) = TLSClient(ca_file="x", ca_pem="y").problems()
+    assert both.path == "ca_pem"
+    (alone,) = TLSClient(key_pem=key).problems()
+    assert alone.path == "cert_pem"
+
+
+def test_an_authority_that_was_renewed_in_place_is_used(pki, tmp_path):
+    ca = tmp_path / "ca.pem"
+    other = tmp_path / "other"
+    other.mkdir()
+    make(other)
+    shutil.copy(other / "ca.pem", ca)
+
+    async def echo(request):
+        return Response(200, request.body)
+
+    async def run():
+        servers = HttpServers()
+        tls = TLSServer(cert_file=str(pki / "server.pem"), key_file=str(pki / "server.key"))
+        port = await servers.mount(ServerConfig(endpoint="localhost:0", tls=tls), {("POST", "/"): echo}, owner="test")
+        client = HttpClient(ClientConfig(endpoint=f"https://localhost:{port}", tls=TLSClient(ca_file=str(ca))))
+        try:
+            with pytest.raises(Busy, match="not trusted"):
+                await client.request("POST", "/", b"hello")
+            ca.write_text("half of i")
+            assert client.renew_tls() == []
+            shutil.copy(pki / "ca.pem", ca)
+            assert client.renew_tls() == ["tls.ca_file"]
+            return (await client.request("POST", "/", b"hello")).body
+        finally:
+            await client.close()
+            await servers.close()
+
+    assert asyncio.run(run()) == b"hello"
 
 
 def test_files_that_cannot_be_used_are_named(pki, tmp_path):
@@ -141,7 +191,7 @@ def test_a_client_certificate_that_was_renewed_in_place_is_used(pki, tmp_path):
             files["client.key"].write_bytes((pki / "client.key").read_bytes())
             assert client.renew() == []  # half of it is no use yet
             files["client.pem"].write_bytes((pki / "client.pem").read_bytes())
-            assert client.renew() == ["tls.cert_file"]
+            assert client.renew() == ["tls.cert_file", "tls.key_file"]
             return (await client.request("POST", "/", b"hello")).body
         finally:
             await client.close()

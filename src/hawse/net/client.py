@@ -12,9 +12,11 @@ from hawse.net.compression import Malformed, TooLarge, decompress
 from hawse.net.exchange import ClientConnection, Exchange, Lost
 from hawse.net.pool import Pool
 from hawse.net.settings import ClientConfig
+from hawse.net.tls import ClientTLS
 from hawse.wire import Buffer
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_SCRATCH = 256 << 10  # bytes received at once
 _CONTROLS = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 
 
@@ -89,6 +91,8 @@ class HttpClient:
         self._base = urlsplit(settings.endpoint)
         self._closed = False
         self._pools: dict[tuple[str, str, int], Pool] = {}
+        self._tls = ClientTLS(settings.tls)
+        self._scratch = memoryview(bytearray(_SCRATCH))
         self._secrets = dict(settings.headers)
         self._common = self._common_lines()
         if settings.endpoint:
@@ -228,9 +232,22 @@ class HttpClient:
         changed = [f"headers.{name}" for name, value in fresh.items() if value != self._secrets[name]]
         self._secrets = fresh
         self._common = self._common_lines()
-        if sum(pool.renew() for pool in self._pools.values()):
-            changed.append("tls.cert_file")
+        return changed + self.renew_tls()
+
+    def renew_tls(self) -> list[str]:
+        """The same for the files of TLS only: their keys, where they changed. Kept connections end then."""
+        changed = self._tls.renew()
+        if changed:
+            for pool in self._pools.values():
+                pool.hang_up()
         return changed
+
+    def forget(self, url: str) -> None:
+        """Close what is kept for the host of a URL: no more requests are to come, or not for long."""
+        parts = urlsplit(url)
+        pool = self._pools.pop(_key(parts), None)
+        if pool is not None:
+            pool.retire()
 
     def renewed(self) -> str:
         """Do so, and say what came of it, as the end of a message about refused credentials."""
@@ -265,13 +282,12 @@ class HttpClient:
         return (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), self._pool(parts)
 
     def _pool(self, parts: SplitResult) -> Pool:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        key = (parts.scheme, parts.hostname or "", port)
+        key = _key(parts)
         pool = self._pools.get(key)
         if self._closed:
             raise Busy("the client is closed")
         if pool is None:
-            pool = self._pools[key] = Pool(*key, self._settings)
+            pool = self._pools[key] = Pool(*key, self._settings, self._tls, self._scratch)
         return pool
 
     def _head(self, pool: Pool, method: str, target: str, size: int, headers: Mapping[str, str]) -> bytes:
@@ -279,6 +295,10 @@ class HttpClient:
         if size or method in {"POST", "PUT", "PATCH"}:
             lines += b"content-length: %d\r\n" % size
         return lines + b"\r\n"
+
+
+def _key(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

@@ -1,4 +1,6 @@
-"""Content encodings: gzip (RFC 1952), zstd (RFC 8878), deflate (RFC 1950), identity.
+"""Content encodings: gzip (RFC 1952), zstd (RFC 8878), deflate (RFC 1950), snappy, identity.
+
+Snappy is its block format (github.com/google/snappy, format_description.txt), as Prometheus remote write has it.
 
 `compress` takes pieces and never joins them first. `decompress` is for bytes from strangers: what it may produce is
 bounded while it is produced.
@@ -7,12 +9,13 @@ bounded while it is produced.
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeAlias
 
+import cramjam
 import zstandard
 from isal import igzip_lib, isal_zlib
 
-from hawse.wire import Buffer
+from hawse.wire import Buffer, WireError, read_varint
 
-ENCODINGS = ("gzip", "zstd", "deflate", "identity")
+ENCODINGS = ("gzip", "zstd", "deflate", "snappy", "identity")
 _GzipError: type[Exception] = igzip_lib.IsalError  # type: ignore[assignment]  # the stubs take it for an instance
 _PIECE = 256 << 10
 _UNJUDGED = 1 << 20  # a small body may have any ratio
@@ -48,13 +51,15 @@ def content_encoding(compression: str) -> str:
 
 
 def compress(parts: Iterable[Buffer], compression: str, level: int = 1) -> bytes:
-    """Pieces to one body. `compression` is a setting's value ("gzip", "zstd", "deflate", "zlib", "none", "")."""
+    """Pieces to one body. `compression` is a setting's value ("gzip", "zstd", "deflate", "zlib", "snappy", "none", "")."""
     encoding = content_encoding(compression)
     if encoding == "zstd":
         return _flushed(zstandard.ZstdCompressor(level=level or 3).compressobj(), parts)
     if encoding in {"gzip", "deflate"}:
         wbits = 31 if encoding == "gzip" else 15
         return _flushed(isal_zlib.compressobj(min(level, 3), isal_zlib.DEFLATED, wbits), parts)
+    if encoding == "snappy":
+        return bytes(cramjam.snappy.compress_raw(b"".join(parts)))
     if encoding == "":
         return b"".join(parts)
     raise ValueError(f"no such compression: {compression!r}")
@@ -223,6 +228,26 @@ def _zstd_frame(data: memoryview, at: int, most: int) -> tuple[int, bool, int]:
     return _whole(at + 4 * parameters.has_checksum, data), False, blocks
 
 
+def _unsnappy(data: bytes, limit: int) -> Steps:
+    """The block says first how long it is inside: a length that no block of this size can have is no reason to
+    allocate it. Three bytes, a copy of 64, are the best that the format can do.
+    """
+    try:
+        size, at = read_varint(data, 0, len(data))
+    except WireError:
+        raise Malformed("the body is no snappy block: it does not begin with its length") from None
+    if size > limit:
+        raise TooLarge
+    if size >> 32 or size > 22 * (len(data) - at):
+        raise Malformed(f"the body is no snappy block: it cannot unfold to the {size} bytes that it announces")
+    try:
+        out = bytes(cramjam.snappy.decompress_raw(data))
+    except cramjam.DecompressionError as error:
+        raise Malformed(f"the body is no valid snappy block: {error}") from None
+    yield len(out)
+    return out
+
+
 def _whole(end: int, data: memoryview) -> int:
     if end > len(data):
         raise Malformed("the compressed body is cut off")
@@ -234,4 +259,5 @@ _DECODERS: dict[str, Callable[[bytes, int], Steps]] = {
     "x-gzip": _gunzip,
     "deflate": _undeflate,
     "zstd": _unzstd,
+    "snappy": _unsnappy,
 }

@@ -1,32 +1,36 @@
 """Connections to one server: made, kept, and told what is wrong where they cannot be."""
 
 import asyncio
-import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 from hawse.component import Busy
-from hawse.diagnostics import HawseError
 from hawse.net.exchange import ClientConnection
 from hawse.net.settings import ClientConfig
-from hawse.net.tls import client_context
+from hawse.net.tls import ClientTLS
 
 _CONNECT = 10.0  # seconds for TCP and TLS, within the time-out of the request
 
 
 class Pool:
-    """Connections to one scheme, host and port. At most `max_conns_per_host` are in use; others wait."""
+    """Connections to one scheme, host and port. At most `max_conns_per_host` are in use; others wait.
 
-    def __init__(self, scheme: str, host: str, port: int, settings: ClientConfig) -> None:
-        self._tls = client_context(settings.tls) if scheme == "https" else None
-        self._identity = _identity(settings)
+    All pools of a client share its TLS context, and `scratch`, the memory that is received into.
+    """
+
+    def __init__(
+        self, scheme: str, host: str, port: int, settings: ClientConfig, tls: ClientTLS, scratch: memoryview
+    ) -> None:
+        self._tls = tls if scheme == "https" else None
+        if self._tls is not None:
+            self._tls.context()  # what is wrong with its files is told now
         self._host = host
         self._port = port
         self._settings = settings
-        self._scratch = memoryview(bytearray(256 << 10))
+        self._scratch = scratch
+        self._retired = False
         self._idle: list[ClientConnection] = []
         self._open: set[ClientConnection] = set()
         self._slots = asyncio.Semaphore(settings.max_conns_per_host) if settings.max_conns_per_host else None
@@ -51,7 +55,8 @@ class Pool:
 
     def give_back(self, connection: ClientConnection) -> None:
         """Whatever the state of a connection that was taken: it is kept or closed."""
-        keep = not self._settings.disable_keep_alives and len(self._idle) < self._settings.max_idle_conns
+        keep = not (self._retired or self._settings.disable_keep_alives)
+        keep = keep and len(self._idle) < self._settings.max_idle_conns
         if keep and connection.usable:
             connection.idle_since = asyncio.get_running_loop().time()
             self._idle.append(connection)
@@ -59,21 +64,17 @@ class Pool:
             connection.close()
             self._open.discard(connection)
 
-    def renew(self) -> bool:
-        """Use the client's certificate as it is now; whether it is another one. Connections with the old one end."""
-        identity = _identity(self._settings)
-        if self._tls is None or identity == self._identity:
-            return False
-        try:
-            self._tls = client_context(self._settings.tls)
-        except HawseError:  # half-written, say: it is looked at again
-            return False
-        self._identity = identity
+    def hang_up(self) -> None:
+        """End the connections that wait to be used again."""
         while self._idle:
             connection = self._idle.pop()
             connection.close()
             self._open.discard(connection)
-        return True
+
+    def retire(self) -> None:
+        """Keep none any more: nobody will ask for them."""
+        self._retired = True
+        self.hang_up()
 
     def close(self) -> None:
         """Close all connections, in use or not."""
@@ -84,7 +85,7 @@ class Pool:
 
     def lost(self, connection: ClientConnection, reason: str) -> str:
         """Why an exchange failed without any answer, with what is known about it."""
-        if self._tls is not None and not connection.used and not self._settings.tls.cert_file:
+        if self._tls is not None and not connection.used and not self._settings.tls.has_certificate:
             # With TLS 1.3 a server tells only after the handshake that it misses a certificate, or just hangs up.
             reason += "; does it demand a client certificate (tls.cert_file)?"
         return f"{self.name}: {reason}"
@@ -109,7 +110,7 @@ class Pool:
                     lambda: ClientConnection(self._scratch),
                     self._host,
                     self._port,
-                    ssl=self._tls,
+                    ssl=self._tls.context() if self._tls else None,
                     server_hostname=(override or self._host) if self._tls else None,
                     happy_eyeballs_delay=0.25,
                 )
@@ -117,15 +118,6 @@ class Pool:
             raise Busy(f"cannot connect to {self.name}: {told(error, self._host, tls=self._tls is not None)}") from None
         _keep_alive(transport.get_extra_info("socket"))
         return connection
-
-
-def _identity(settings: ClientConfig) -> list[bytes]:
-    """What the files of certificate and key hold."""
-    found = []
-    for path in (settings.tls.cert_file, settings.tls.key_file):
-        with contextlib.suppress(OSError):
-            found.append(Path(path).read_bytes() if path else b"")
-    return found
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -25,14 +25,17 @@ class TLSServer(Section, frozen=True):
 
 
 class TLSClient(Section, frozen=True):
-    """TLS of a client. Without `ca_file` the system's CA certificates count."""
+    """TLS of a client. Without `ca_file` and `ca_pem` the system's CA certificates count."""
 
     ca_file: str = ""
+    ca_pem: str = ""
     include_system_ca_certs_pool: Annotated[
         bool, Meta(description="With ca_file: trust the system's certificates, too.")
     ] = False
     cert_file: str = ""
+    cert_pem: str = ""
     key_file: str = ""
+    key_pem: Secret = Secret("")
     insecure: Annotated[bool, Meta(description="Of no effect: an http:// endpoint is plain, https:// is TLS.")] = False
     insecure_skip_verify: bool = False
     server_name_override: str = ""
@@ -40,9 +43,18 @@ class TLSClient(Section, frozen=True):
     max_version: TLSVersion | Literal[""] = ""
 
     def problems(self) -> Iterator[Problem]:
-        if bool(self.cert_file) != bool(self.key_file):
-            missing = "key_file" if self.cert_file else "cert_file"
-            yield Problem(missing, "cert_file and key_file belong together", f"set {missing}, too")
+        for kind in ("ca", "cert", "key"):
+            if getattr(self, f"{kind}_file") and getattr(self, f"{kind}_pem").strip():
+                yield Problem(f"{kind}_pem", f"{kind}_file and {kind}_pem are both given", "keep one of them")
+        if self.has_certificate != bool(self.key_file or self.key_pem):
+            missing, there = ("key", "cert") if self.has_certificate else ("cert", "key")
+            form = "file" if getattr(self, f"{there}_file") else "pem"
+            yield Problem(f"{missing}_{form}", f"{there}_{form} and {missing}_{form} belong together", "set both")
+
+    @property
+    def has_certificate(self) -> bool:
+        """Whether the client shows a certificate."""
+        return bool(self.cert_file or self.cert_pem)
 
 
 class Cors(Section, frozen=True):
