@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fuzz.targets import Target, table
 from hawse.net.compression import Malformed, TooLarge, compress, decompress
 
-_ENCODINGS = ("gzip", "zstd", "deflate", "gzip,zstd", "zstd,gzip", "x-gzip", "deflate,gzip", "zstd,zstd")
+_ENCODINGS = ("gzip", "zstd", "deflate", "gzip,zstd", "zstd,gzip", "x-gzip", "deflate,gzip", "zstd,zstd", "snappy")
 
 
 def _run(data: bytes) -> None:

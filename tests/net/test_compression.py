@@ -6,6 +6,7 @@ import random
 import time
 import zlib
 
+import cramjam
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -15,6 +16,7 @@ from hawse.net.compression import Malformed, TooLarge, compress, decompress, dec
 
 REFERENCE = {"gzip": gzip.decompress, "deflate": zlib.decompress, "zlib": zlib.decompress, "none": bytes, "": bytes}
 REFERENCE["zstd"] = lambda data: zstandard.ZstdDecompressor().decompressobj().decompress(data)
+REFERENCE["snappy"] = lambda data: bytes(cramjam.snappy.decompress_raw(data))
 
 
 @pytest.mark.parametrize("compression", list(REFERENCE))
@@ -49,6 +51,29 @@ def test_the_limit_is_exact(encoding):
         assert decompress(twice, encoding, 2000) == b"x" * 2000
         with pytest.raises(TooLarge):
             decompress(twice, encoding, 1999)
+
+
+def test_a_snappy_block_is_believed_as_far_as_it_can_be_so():
+    body = compress([b"x" * 100_000], "snappy")
+    assert len(body) < 100_000 / 21  # the best that the format can do, which is let through
+    assert decompress(body, "snappy", 100_000) == b"x" * 100_000
+    with pytest.raises(TooLarge):
+        decompress(body, "snappy", 99_999)
+    for announced in (b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff\xff\x01", b"\xff" * 12, b"\xff"):
+        with pytest.raises(Malformed, match="no snappy block"):
+            decompress(announced + b"\x00a", "snappy", 1 << 40)
+    for cut in range(len(body)):
+        with pytest.raises(Malformed):
+            decompress(body[:cut], "snappy", 1 << 20)
+
+
+@given(body=st.binary(max_size=300))
+@settings(max_examples=200, deadline=None)
+def test_any_snappy_is_decompressed_or_refused(body):
+    try:
+        assert len(decompress(body, "snappy", 5000)) <= 5000
+    except (Malformed, TooLarge):
+        pass
 
 
 def test_the_ratio_counts_above_a_mebibyte():

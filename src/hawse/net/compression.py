@@ -51,7 +51,9 @@ def content_encoding(compression: str) -> str:
 
 
 def compress(parts: Iterable[Buffer], compression: str, level: int = 1) -> bytes:
-    """Pieces to one body. `compression` is a setting's value ("gzip", "zstd", "deflate", "zlib", "snappy", "none", "")."""
+    """Pieces to one body. `compression` is a setting's value ("gzip", "zstd", "deflate", "zlib", "none", ""), or
+    "snappy", for which the pieces are joined after all: a block is compressed at once.
+    """
     encoding = content_encoding(compression)
     if encoding == "zstd":
         return _flushed(zstandard.ZstdCompressor(level=level or 3).compressobj(), parts)
