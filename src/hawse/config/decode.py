@@ -87,6 +87,8 @@ class Decoder:
         value = node.value
         if issubclass(kind.type, str) and node.text is not None:
             value = node.text
+        elif kind.as_written and not isinstance(value, dict | list):
+            value = node.written or ("" if value is None else value)
         if isinstance(value, dict | list) or (value is None and not kind.secret):
             return self._expected("a value", node, path)
         try:
@@ -219,7 +221,11 @@ def _key(name: str, takes: Ruled) -> Any:
 
 def _null_is_default(takes: Ruled) -> bool:
     """Whether an empty value leaves a field at its default: yes, but where a block is switched on by its key."""
-    return not any(isinstance(option.shape, shape.Block | shape.AnyValue) for option in takes.options)
+    return not any(
+        isinstance(option.shape, shape.Block | shape.AnyValue)
+        or (isinstance(option.shape, shape.Parsed) and option.shape.as_written)
+        for option in takes.options
+    )
 
 
 def _fits(node: Node, kind: shape.Shape) -> bool:

@@ -88,7 +88,8 @@ class _Builder:
                 self.complain("HW102", node, path, "not valid YAML: an alias holds itself, or far too much")
             return Node(None, mark, key=key)
         if isinstance(node, yaml.ScalarNode):
-            return Node(self.scalar(node, path), mark, key=key)
+            scalar = self.scalar(node, path)
+            return Node(scalar, mark, key=key, written="" if isinstance(scalar, str | None) else node.value)
         self.open.add(id(node))
         value: Content
         if isinstance(node, yaml.SequenceNode):

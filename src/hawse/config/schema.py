@@ -99,7 +99,7 @@ def of(takes: shape.Ruled, definitions: dict[str, Any]) -> dict[str, Any]:
         if counted and name in {"min_length", "max_length"}:
             key = key.replace("Length", counted)
         # A Duration's rules are on its seconds, which its text does not show.
-        if not (isinstance(takes.shape, shape.Parsed) and takes.shape.type is Duration):
+        if not (isinstance(takes.shape, shape.Parsed) and issubclass(takes.shape.type, Duration)):
             made = {**made, key: rule}
     # A single ${…} may stand for a number, a choice, a whole list or map. (Of text it is a part like any other.)
     return {"anyOf": [made, _REFERENCE]} if made.get("type") in _TYPED or "enum" in made else made
@@ -109,7 +109,9 @@ def _of(kind: shape.Shape, definitions: dict[str, Any]) -> dict[str, Any]:
     if isinstance(kind, shape.Plain):
         return {"type": {str: "string", int: "integer", float: "number", bool: "boolean"}[kind.type]}
     if isinstance(kind, shape.Parsed):
-        return next((dict(made) for base, made in _PARSED.items() if issubclass(kind.type, base)), {"type": "string"})
+        own = getattr(kind.type, "schema", None)  # a type may bring its own
+        known = (dict(made) for base, made in _PARSED.items() if issubclass(kind.type, base))
+        return dict(own) if own else next(known, {"type": "string"})
     if isinstance(kind, shape.Choice):
         return {"enum": list(kind.values)}
     if isinstance(kind, shape.Items):

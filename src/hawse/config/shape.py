@@ -48,6 +48,11 @@ class Parsed(msgspec.Struct, frozen=True):
         """Whether the value must not be shown."""
         return issubclass(self.type, Secret)
 
+    @property
+    def as_written(self) -> bool:
+        """Whether numbers and `true` are the text that they are written with (`as_written = True` in the type)."""
+        return bool(getattr(self.type, "as_written", False))
+
 
 class Choice(msgspec.Struct, frozen=True):
     """One of some values. `make` turns what is written into what the code gets (an enum's member, say)."""

@@ -18,10 +18,10 @@ class Node:
 
     `value` is a scalar, a dict of nodes or a list of nodes. `key` is the place of the map key that leads here, None
     for list items and the root. A value that came out of `${…}` has in `text` what was put in, before YAML gave it
-    a type, and in `origin` what the user wrote.
+    a type, and in `origin` what the user wrote. `written` is the text of a scalar that YAML made something else of.
     """
 
-    __slots__ = ("key", "mark", "origin", "text", "value")
+    __slots__ = ("key", "mark", "origin", "text", "value", "written")
 
     def __init__(
         self,
@@ -31,12 +31,14 @@ class Node:
         key: Where | None = None,
         text: str | None = None,
         origin: str = "",
+        written: str = "",
     ) -> None:
         self.value = value
         self.mark = mark
         self.key = key
         self.text = text
         self.origin = origin
+        self.written = written
 
     def with_value(self, value: Content) -> "Node":
         """Another value in the same place."""
@@ -44,7 +46,7 @@ class Node:
 
     def with_key(self, key: Where | None) -> "Node":
         """The same value under a key at another place."""
-        return Node(self.value, self.mark, key=key, text=self.text, origin=self.origin)
+        return Node(self.value, self.mark, key=key, text=self.text, origin=self.origin, written=self.written)
 
     @property
     def where(self) -> Where:
