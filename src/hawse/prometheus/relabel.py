@@ -42,13 +42,16 @@ def valid_name(name: str, scheme: str = "utf8") -> bool:
     """Whether a label may have this name: under "utf8" any text, under "legacy" letters, digits and underscores."""
     if scheme == "legacy":
         return _LEGACY_NAME.fullmatch(name) is not None
-    return bool(name) and (name.isascii() or _is_utf8(name))
+    return bool(name) and is_utf8(name)
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
+    """Whether it can be written; half of a surrogate pair, out of JSON, cannot."""
+    if text.isascii():
+        return True
     try:
         text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair, out of JSON
+    except UnicodeEncodeError:
         return False
     return True
 

@@ -4,17 +4,22 @@ As Prometheus' PopulateLabels (scrape/target.go) does it.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
-from urllib.parse import quote_plus
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
-from hawse.prometheus.relabel import Labels, Relabel, compiled
+from hawse.prometheus.relabel import Labels, Relabel, Step, compiled, is_utf8
 from hawse.prometheus.settings import ScrapeConfig
 from hawse.prometheus.values import PromDuration
 
 META, PARAM, RESERVED = "__meta_", "__param_", "__"
+_NONE: Mapping[str, str] = MappingProxyType({})
+# What would be read as another part of the URL is no part of an address.
+_ADDRESS = re.compile(r"[^/?#@\\\s\x00-\x1f\x7f]+")
 # strconv.ParseBool's words.
 _TRUE, _FALSE = (
     frozenset({"1", "t", "T", "true", "TRUE", "True"}),
@@ -42,8 +47,10 @@ class Url(NamedTuple):
     query: str  # encoded, without "?"
 
     def __str__(self) -> str:
-        path = self.path if self.path.startswith("/") or not self.path else f"/{self.path}"
-        return f"{self.scheme}://{self.address}{path}" + (f"?{self.query}" if self.query else "")
+        """Percent-encoded, as Go writes URLs."""
+        path = quote(self.path, safe="$&+,/:;=@")
+        slash = "/" if path and not path.startswith("/") else ""
+        return f"{self.scheme}://{self.address}{slash}{path}" + (f"?{self.query}" if self.query else "")
 
 
 class Histograms(NamedTuple):
@@ -54,28 +61,57 @@ class Histograms(NamedTuple):
     convert: bool
 
 
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """What there was before relabelling: a target's own labels, those of its group, the job's defaults.
+
+    They are kept apart because the last two are the same for many targets.
+    """
+
+    own: Mapping[str, str]
+    shared: Mapping[str, str]
+    defaults: Mapping[str, str]
+
+    def labels(self) -> Labels:
+        """All of them. A label with an empty value is none."""
+        made = {name: value for name, value in {**self.shared, **self.own}.items() if value}
+        for name, value in self.defaults.items():
+            if value and name not in made:
+                made[name] = value
+        return made
+
+
 class Target(msgspec.Struct, frozen=True, gc=False):
     """What is scraped. `labels` go onto its series: those without `__` in front, `job` and `instance` among them.
 
-    `discovered` is what there was before relabelling, `interval` and `timeout` are seconds. `key` identifies the
-    target: equal for equal labels (also those with `__`, but not `__meta_`) and URL.
+    `interval` and `timeout` are seconds. `key` (16 bytes) identifies the target, in every process: it is equal for
+    equal labels (also those with `__`, but not `__meta_`) and URL.
     """
 
     labels: dict[str, str]
-    discovered: dict[str, str]
+    found: Found
     url: Url
     interval: float
     timeout: float
     key: bytes
     histograms: Histograms
 
+    @property
+    def discovered(self) -> Labels:
+        """The labels before relabelling, with those that begin with `__meta_`; made anew each time."""
+        return self.found.labels()
+
 
 class Dropped(msgspec.Struct, frozen=True, gc=False):
     """What is not scraped, and why. `rule` is the number of the relabel rule that dropped it, -1 for an error."""
 
-    discovered: dict[str, str]
+    found: Found
     reason: str
     rule: int = -1
+
+    @property
+    def discovered(self) -> Labels:
+        """The labels before relabelling; made anew each time."""
+        return self.found.labels()
 
 
 class Populate:
@@ -95,59 +131,53 @@ class Populate:
             "__scrape_native_histograms__": _word(config.scrape_native_histograms),
         }
         self._defaults |= {PARAM + name: str(values[0]) for name, values in config.params.items() if values}
+        self._reasons = [
+            f"dropped by relabel_configs[{number}] (action {rule.action})"
+            for number, rule in enumerate(config.relabel_configs)
+        ]
         self._params = {name: tuple(map(str, values)) for name, values in config.params.items()}
 
-    def discovered(self, labels: Mapping[str, str], shared: Mapping[str, str]) -> Labels:
-        """The labels of a target and its group, with the job's defaults, before any rule."""
-        made = {name: value for name, value in {**shared, **labels}.items() if value}
-        for name, value in self._defaults.items():
-            if value and name not in made:
-                made[name] = value
-        return made
-
-    def __call__(self, labels: Mapping[str, str], shared: Mapping[str, str] = {}) -> Target | Dropped:
-        """A target, or why it is none."""
-        discovered = self.discovered(labels, shared)
-        kept = self.relabel(dict(discovered))
+    def __call__(self, labels: Mapping[str, str], shared: Mapping[str, str] = _NONE) -> Target | Dropped:
+        """A target, or why it is none. Keeps its arguments, which must not change."""
+        found = Found(labels, shared, self._defaults)
+        discovered = found.labels()
+        kept = self.relabel(discovered)
         if kept is None:
-            return self._dropped(discovered)
-        return self._target(discovered, kept)
+            return self._dropped(found)
+        try:
+            return self._target(found, kept)
+        except ValueError as error:
+            return Dropped(found, str(error))
 
     def group(self, group: TargetGroup) -> list[Target | Dropped]:
         """All targets of a group."""
         return [self(labels, group.labels) for labels in group.targets]
 
-    def _dropped(self, discovered: Labels) -> Dropped:
-        number = self.relabel.dropped_by(discovered)
-        action = self.relabel.configs[number].action
-        return Dropped(discovered, f"dropped by relabel_configs[{number}] ({action})", number)
+    def explain(self, found: Found) -> list[Step]:
+        """What each rule of relabel_configs does to what was found."""
+        return self.relabel.explain(found.labels())
 
-    def _target(self, discovered: Labels, labels: Labels) -> Target | Dropped:
-        address = labels.get("__address__", "")
-        try:
-            interval, timeout = _times(labels)
-            histograms = Histograms(
-                _flag(labels, "__scrape_native_histograms__"),
-                _flag(labels, "__always_scrape_classic_histograms__"),
-                _flag(labels, "__convert_classic_histograms_to_nhcb__"),
-            )
-        except ValueError as error:
-            return Dropped(discovered, str(error))
-        if not address:
-            return Dropped(discovered, "no address: the label __address__ is not there, or empty")
-        if "/" in address:
-            return Dropped(
-                discovered, f'"{address}" is not a valid hostname: __address__ is host:port, without scheme and path'
-            )
+    def _dropped(self, found: Found) -> Dropped:
+        number = self.relabel.dropped_by(found.labels())
+        return Dropped(found, self._reasons[number], number)
+
+    def _target(self, found: Found, labels: Labels) -> Target:
+        address = _address(labels)
+        interval, timeout = _times(labels)
+        histograms = Histograms(
+            _flag(labels, "__scrape_native_histograms__"),
+            _flag(labels, "__always_scrape_classic_histograms__"),
+            _flag(labels, "__convert_classic_histograms_to_nhcb__"),
+        )
         for name in [name for name in labels if name.startswith(META)]:
             del labels[name]
         if not labels.get("instance"):
             labels["instance"] = address
-        if broken := next((name for name, value in labels.items() if not _is_utf8(value)), ""):
-            return Dropped(discovered, f'invalid label value for "{broken}": it is no UTF-8')
+        if broken := next((name for name, value in labels.items() if not is_utf8(value)), ""):
+            raise ValueError(f'invalid label value for "{broken}": it is no UTF-8')
         url = self._url(labels, address)
         public = {name: value for name, value in labels.items() if not name.startswith(RESERVED)}
-        return Target(public, discovered, url, interval, timeout, _key(labels, url), histograms)
+        return Target(public, found, url, interval, timeout, _key(labels, url), histograms)
 
     def _url(self, labels: Labels, address: str) -> Url:
         params = dict(self._params)
@@ -159,7 +189,7 @@ class Populate:
         return Url(labels.get("__scheme__", ""), address, labels.get("__metrics_path__", ""), query)
 
 
-def populate(labels: Mapping[str, str], config: ScrapeConfig, shared: Mapping[str, str] = {}) -> Target | Dropped:
+def populate(labels: Mapping[str, str], config: ScrapeConfig, shared: Mapping[str, str] = _NONE) -> Target | Dropped:
     """One target of a filled job. For more than one, keep a `Populate`."""
     return Populate(config)(labels, shared)
 
@@ -173,6 +203,17 @@ def _flag(labels: Labels, name: str) -> bool:
     if value and value not in _TRUE and value not in _FALSE:
         raise ValueError(f'error parsing {name}: "{value}" is neither true nor false')
     return value in _TRUE
+
+
+def _address(labels: Labels) -> str:
+    address = labels.get("__address__", "")
+    if not address:
+        raise ValueError("no address: the label __address__ is not there, or empty")
+    if not _ADDRESS.fullmatch(address):
+        raise ValueError(f'"{address}" is not a valid hostname: __address__ is host:port, without scheme and path')
+    if labels.get("__scheme__") not in {"http", "https"}:
+        raise ValueError(f'unsupported scheme "{labels.get("__scheme__", "")}": __scheme__ is http or https')
+    return address
 
 
 def _times(labels: Labels) -> tuple[float, float]:
@@ -190,16 +231,6 @@ def _times(labels: Labels) -> tuple[float, float]:
     if timeout > interval:
         raise ValueError(f'scrape timeout cannot be greater than scrape interval ("{timeout}" > "{interval}")')
     return float(interval), float(timeout)
-
-
-def _is_utf8(text: str) -> bool:
-    if text.isascii():
-        return True
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _key(labels: Labels, url: Url) -> bytes:
