@@ -1,0 +1,116 @@
+"""Points of an earlier scrape, found again in the bytes that were made for it, and markers for those that are gone."""
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from hawse.codecs.exposition.build import Identity
+from hawse.codecs.exposition.labels import Key
+from hawse.codecs.exposition.points import (
+    COUNT_AT,
+    FLAGS_BEHIND_TIME,
+    NO_RECORDED_VALUE,
+    SUM_AT,
+    Kind,
+    attributes_end,
+    buckets_at,
+    metric_front,
+    quantile_at,
+)
+from hawse.codecs.exposition.segment import Before
+from hawse.wire import LENGTH, read_varint, varint, walk
+
+_double = struct.Struct("<d")
+_nan = _double.pack(float("nan"))
+
+
+class Old(NamedTuple):
+    """A point as it was: `head` are the fields of its Metric before the data; `rest_at` is where `rest` lay."""
+
+    identity: Identity
+    head: bytes
+    kind: Kind
+    rest: bytes
+    rest_at: int
+
+    @property
+    def time_at(self) -> int:
+        """Where its time lay."""
+        return self.rest_at + (1 if self.kind in {Kind.GAUGE, Kind.STATE} else 10)
+
+    def before(self, *, timed: bool) -> Before:
+        """What a later scrape wants to know of it."""
+        if self.kind in {Kind.GAUGE, Kind.STATE}:
+            return Before(0, 0.0, timed)
+        start = int.from_bytes(self.rest[1:9], "little")
+        if self.kind is Kind.SUM:
+            return Before(start, _double.unpack(self.rest[-8:])[0], timed)
+        return Before(start, float(int.from_bytes(self.rest[COUNT_AT : COUNT_AT + 8], "little")), timed)
+
+
+def old_points(key: Key, data: bytes, base: int) -> Iterator[Old]:
+    """The points in the bytes of one group, as `build.Family.write` made them; `base` is added to positions."""
+    for _, _, _, start, end in walk(data):
+        name = b""
+        for number, wire, tag_at, at, behind in walk(data, start, end):
+            if number == 1:
+                name = data[at:behind]
+            elif number != 12 and wire == LENGTH and number >= Kind.GAUGE:
+                yield from _points(key, data, data[start:tag_at], name, number, (at, behind), base)
+
+
+def _points(
+    key: Key, data: bytes, head: bytes, name: bytes, number: int, span: tuple[int, int], base: int
+) -> Iterator[Old]:
+    kind = Kind(number)
+    at, end = span
+    if kind is Kind.SUM:
+        kind = Kind.SUM if data[at : at + len(Kind.SUM.head)] == Kind.SUM.head else Kind.STATE
+    at += len(kind.head)
+    tag = kind.attributes << 3 | LENGTH
+    identifier = name + b"\0%d" % kind
+    while at < end:
+        size, first = read_varint(data, at + 1, end)
+        at = first + size
+        rest = attributes_end(data, first, at, tag)
+        yield Old((key, identifier, data[first:rest]), head, kind, data[rest:at], base + rest)
+
+
+def markers(points: Iterable[Old], at: int) -> dict[Key, tuple[bytes, int]]:
+    """Metrics that say that these points are gone, and how many, by group."""
+    metrics: dict[Key, dict[tuple[bytes, Kind], list[bytes]]] = {}
+    for point in points:
+        key, _, attributes = point.identity
+        whole = attributes + _gone(point, at)
+        metrics.setdefault(key, {}).setdefault((point.head, point.kind), []).append(
+            b"\x0a" + varint(len(whole)) + whole
+        )
+    return {
+        key: (
+            b"".join(
+                metric_front(head, kind, sum(map(len, its))) + b"".join(its) for (head, kind), its in found.items()
+            ),
+            sum(map(len, found.values())),
+        )
+        for key, found in metrics.items()
+    }
+
+
+def _gone(point: Old, at: int) -> bytes:
+    rest = bytearray(point.rest)
+    time_at = point.time_at - point.rest_at
+    rest[time_at : time_at + 8] = at.to_bytes(8, "little")
+    rest[time_at + FLAGS_BEHIND_TIME] = NO_RECORDED_VALUE
+    if point.kind in {Kind.GAUGE, Kind.STATE, Kind.SUM}:
+        rest[-8:] = _nan
+        return bytes(rest)
+    rest[COUNT_AT : COUNT_AT + 8] = bytes(8)
+    rest[SUM_AT : SUM_AT + 8] = _nan
+    if point.kind is Kind.SUMMARY:
+        for number in range((len(rest) - quantile_at(0) - 8) // 20 + 1 if len(rest) > SUM_AT + 8 else 0):
+            rest[quantile_at(number) : quantile_at(number) + 8] = _nan
+        return bytes(rest)
+    size, first = read_varint(rest, SUM_AT + 9, len(rest))
+    rest[first : first + size] = bytes(size)
+    assert first == buckets_at(size // 8 - 1)
+    return bytes(rest)

@@ -1,0 +1,303 @@
+"""One target's series, kept from scrape to scrape."""
+
+import struct
+from collections.abc import Mapping
+
+import msgspec
+
+from hawse.batch import AttributeValue, Buffer, Group, Resource
+from hawse.codecs.exposition import exemplars as splice
+from hawse.codecs.exposition.build import Identity
+from hawse.codecs.exposition.errors import LimitExceeded
+from hawse.codecs.exposition.families import Family, families
+from hawse.codecs.exposition.labels import Key, Labelling, Limits, Relabel
+from hawse.codecs.exposition.layout import Layout
+from hawse.codecs.exposition.lines import Floats, Numbers
+from hawse.codecs.exposition.points import GAUGE_SIZE, Kind, gauge_rest, metric_front, metric_head
+from hawse.codecs.exposition.segment import Before, Segment, compile_segment
+from hawse.codecs.exposition.stale import Old, markers, old_points
+from hawse.wire import field, varint
+
+SCOPE = "github.com/hawse/hawse/receivers/prometheus"
+_head = field(1, field(1, SCOPE.encode()))
+_report = struct.Struct("<Q")
+_double = struct.Struct("<d")
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the scrape configuration says of a target's series (its keys, where not said otherwise).
+
+    `resource_labels`: labels of a series that tell what it is about, to the Resource attributes that they also become.
+    """
+
+    honor_labels: bool = False
+    honor_timestamps: bool = True
+    track_timestamps_staleness: bool = False
+    limits: Limits = Limits()
+    resource_labels: Mapping[str, str] = {}
+    scrape_classic_histograms: bool = False
+
+
+class Scraped(msgspec.Struct, frozen=True):
+    """What a scrape gave. `groups` are valid until the next read."""
+
+    groups: tuple[Group, ...]
+    samples: int  # exposed
+    kept: int  # behind metric_relabel_configs
+    added: int  # of series that the scrape before did not have
+
+
+class Exposition:
+    """Reads a target's bodies. See the package for what it costs."""
+
+    def __init__(
+        self,
+        resource: Mapping[str, AttributeValue],
+        labels: Mapping[str, str],
+        relabel: Relabel | None = None,
+        settings: Settings = Settings(),  # noqa: B008
+    ) -> None:
+        """`resource` are attributes beside service.name and service.instance.id; `labels` the target's (with job and
+        instance, without those that begin with __); `relabel` is metric_relabel_configs, which drops by None.
+        """
+        self._resource = dict(resource)
+        self._settings = settings
+        self._names = tuple(settings.resource_labels.values())
+        self._labelling = Labelling(
+            labels, relabel, settings.limits, settings.resource_labels, honor_labels=settings.honor_labels
+        )
+        self._layout: Layout | None = None
+        self._openmetrics = False
+        self._plain: set[str] = set()  # families whose histograms or summaries OTLP can't hold
+        self._resources: dict[Key, Resource] = {}
+
+    @property
+    def nbytes(self) -> int:
+        """About how much memory is held."""
+        return self._layout.nbytes if self._layout is not None else 0
+
+    async def read(self, body: Buffer, content_type: str, at: int) -> Scraped:
+        """A scrape's body, in the format that its Content-Type names, taken at `at` (Unix time, ns).
+
+        Yields to the loop where it takes long. Raises ExpositionError and LimitExceeded; then what the last good one
+        had is still known, for `stale`.
+        """
+        openmetrics = content_type.partition(";")[0].strip().lower() == "application/openmetrics-text"
+        lines = bytes(body).split(b"\n")
+        if lines[-1]:
+            lines.append(b"")  # the last line end is missing
+        size = sum(map(len, lines)) if len(lines) < 2 else len(body) - body_ends(body, lines)
+        layout = self._layout
+        numbers = layout.lines.read(lines, size) if layout is not None and openmetrics == self._openmetrics else None
+        gone: dict[Key, tuple[bytes, int]] = {}
+        added = 0
+        if numbers is None or layout is None:
+            layout, numbers, gone, added = await self._known_anew(lines, at, openmetrics=openmetrics)
+        misfits = layout.patch(numbers, at)
+        while misfits is not None:
+            self._plain |= {layout.segments[layout.segment_of(int(one))].key[0] for one in misfits}
+            # Their series have the same names as before: no markers for what they were as histograms.
+            layout, numbers, _, _ = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
+            misfits = layout.patch(numbers, at)
+        self._layout, self._openmetrics = layout, openmetrics
+        groups = self._groups(layout, numbers, gone, at)
+        return Scraped(groups, len(layout.lines.prefixes), layout.kept, added)
+
+    def stale(self, at: int) -> tuple[Group, ...]:
+        """Markers for all series that the last good scrape had; they are forgotten then."""
+        layout, self._layout = self._layout, None
+        if layout is None:
+            return ()
+        if layout.any_timed and not self._settings.track_timestamps_staleness:
+            points = [old for number in range(len(layout.segments)) for old, timed in _old(layout, number) if not timed]
+            return tuple(self._group(key, (data,), items) for key, (data, items) in markers(points, at).items())
+        data = memoryview(layout.stale(at))
+        return tuple(self._group(part.key, (data[part.first : part.last],), part.points) for part in layout.parts)
+
+    def report(self, at: int, values: Mapping[str, float]) -> Group:
+        """What is said of the scrape itself (`up`, `scrape_duration_seconds`), as gauges with the target's labels."""
+        metrics = []
+        key = self._labelling.own("up").key
+        for name, value in values.items():
+            labels = self._labelling.encoded(self._labelling.own(name).labels, Kind.GAUGE.attributes)
+            rest = bytearray(gauge_rest)
+            rest[1:9] = _report.pack(at)
+            rest[GAUGE_SIZE - 8 :] = _double.pack(value)
+            point = b"\x0a" + varint(len(labels) + len(rest)) + labels + rest
+            metrics.append(
+                metric_front(metric_head(name, {"prometheus.type": "gauge"}, "", ""), Kind.GAUGE, len(point))
+            )
+            metrics.append(point)
+        return self._group(key, tuple(metrics), len(values))
+
+    # --- a scrape with other series than the one before -----------------------------------------------------------
+
+    async def _known_anew(
+        self, lines: list[bytes], at: int, *, openmetrics: bool, old: Layout | None = None
+    ) -> tuple[Layout, Numbers, dict[Key, tuple[bytes, int]], int]:
+        """The layout of these lines, with what stays of the last one; the numbers; markers; how many are new."""
+        old = old or self._layout
+        found = families(lines, openmetrics=openmetrics)
+        kept = self._reusable(old, found, lines) if old is not None and old.lines.openmetrics is openmetrics else {}
+        before, points = self._before(old, {place for place, _ in kept.values()})
+        segments: list[Segment] = []
+        numbers: list[Numbers] = []
+        last: dict[int, Floats] = {}
+        fresh: set[Identity] = set()
+        samples = 0
+        for place, family in enumerate(found):
+            if (known := kept.get(place)) is not None and old is not None:
+                segments.append(old.segments[known[0]])
+                numbers.append(known[1])
+                last[place] = old.last_of(known[0])
+            else:
+                segment, its, identities = await self._compiled(family, lines, before, at, openmetrics=openmetrics)
+                segments.append(segment)
+                numbers.append(its)
+                fresh |= identities
+            samples += segments[-1].kept
+            self._check(samples)
+        data = [
+            old.bytes_of(kept[place][0]) if place in kept and old is not None else segment.data
+            for place, segment in enumerate(segments)
+        ]
+        layout = Layout(segments, data, last, openmetrics=openmetrics)
+        for segment in segments:
+            segment.data = bytearray()
+        self._labelling.forget()
+        track = self._settings.track_timestamps_staleness
+        gone = markers(
+            (one for one in points if one.identity not in fresh and (track or not before[one.identity].timed)), at
+        )
+        return layout, _together(numbers), gone, _added(segments, kept, old)
+
+    def _reusable(self, old: Layout, found: list[Family], lines: list[bytes]) -> dict[int, tuple[int, Numbers]]:
+        """Families whose lines are as they were: their places now, to those before and their numbers."""
+        known = {segment.key: place for place, segment in enumerate(old.segments)}
+        kept = {}
+        for place, family in enumerate(found):
+            at = known.get(family.key)
+            if at is None or family.key[0] in self._plain:
+                continue
+            segment = old.segments[at]
+            own = lines[family.first : family.last]
+            numbers = segment.lines.read(own, sum(map(len, own))) if segment.metadata == family.metadata else None
+            if numbers is not None:
+                kept[place] = at, numbers
+        return kept
+
+    def _before(self, old: Layout | None, kept: set[int]) -> tuple[dict[Identity, Before], list[Old]]:
+        """What is known of the points of all segments but those that stay."""
+        before: dict[Identity, Before] = {}
+        points = []
+        for number in range(len(old.segments)) if old is not None else ():
+            if number not in kept and old is not None:
+                for point, timed in _old(old, number):
+                    before[point.identity] = point.before(timed=timed)
+                    points.append(point)
+        return before, points
+
+    async def _compiled(
+        self, family: Family, lines: list[bytes], before: Mapping[Identity, Before], at: int, *, openmetrics: bool
+    ) -> tuple[Segment, Numbers, set[Identity]]:
+        return await compile_segment(
+            family,
+            lines,
+            self._labelling,
+            before,
+            at,
+            openmetrics=openmetrics,
+            is_plain=family.key[0] in self._plain,
+            honor_timestamps=self._settings.honor_timestamps,
+        )
+
+    def _check(self, samples: int) -> None:
+        most = self._settings.limits.sample
+        if most and samples > most:
+            raise LimitExceeded(f"sample_limit: the target exposes more than the {most} samples that are allowed")
+
+    # --- groups ------------------------------------------------------------------------------------------------------
+
+    def _groups(
+        self, layout: Layout, numbers: Numbers, gone: dict[Key, tuple[bytes, int]], at: int
+    ) -> tuple[Group, ...]:
+        view = memoryview(layout.data)
+        with_exemplars = layout.exemplars(numbers.exemplars, at) if numbers.exemplars else {}
+        groups = []
+        for part in layout.parts:
+            own = {place: found for place, found in with_exemplars.items() if part.first <= place < part.last}
+            data: Buffer = (
+                splice.spliced(layout.data, part.first, part.last, own) if own else view[part.first : part.last]
+            )
+            more, items = gone.pop(part.key, (b"", 0))
+            groups.append(self._group(part.key, (data, more) if more else (data,), part.points + items))
+        groups += [self._group(key, (data,), items) for key, (data, items) in gone.items()]
+        return tuple(groups)
+
+    def _group(self, key: Key, metrics: tuple[Buffer, ...], items: int) -> Group:
+        resource = self._resources.get(key)
+        if resource is None:
+            resource = self._resources[key] = Resource.of(
+                {
+                    "service.name": key.job,
+                    "service.instance.id": key.instance,
+                    **self._resource,
+                    **{name: value for name, value in zip(self._names, key.others, strict=True) if value},
+                }
+            )
+        size = len(_head) + sum(map(len, metrics))
+        return Group(resource, (b"\x12" + varint(size) + _head, *metrics), items)
+
+
+def body_ends(body: Buffer, lines: list[bytes]) -> int:
+    """How many bytes of a body are line ends."""
+    return len(lines) - 1 if bytes(body[-1:]) == b"\n" else len(lines) - 2
+
+
+def _old(layout: Layout, number: int) -> list[tuple[Old, bool]]:
+    """The points of a segment, and whether their time was their own."""
+    timed = layout.timed_of(number)
+    data = layout.bytes_of(number)
+    found = []
+    at = 0
+    for key, length in layout.segments[number].chunks:
+        found += [(old, old.time_at in timed) for old in old_points(key, data[at : at + length], at)]
+        at += length
+    return found
+
+
+def _together(numbers: list[Numbers]) -> Numbers:
+    import numpy as np
+
+    values = np.concatenate([*(one.values[:-1] for one in numbers), np.zeros(1)])
+    sizes = [len(one.values) - 1 for one in numbers]
+    times = None
+    if any(one.times is not None for one in numbers):
+        times = np.concatenate(
+            [
+                one.times if one.times is not None else np.zeros(size, np.int64)
+                for one, size in zip(numbers, sizes, strict=True)
+            ]
+        )
+    exemplars = {}
+    at = 0
+    for one, size in zip(numbers, sizes, strict=True):
+        exemplars.update({at + number: exemplar for number, exemplar in one.exemplars.items()})
+        at += size
+    return Numbers(values, times, exemplars)
+
+
+def _added(segments: list[Segment], kept: dict[int, tuple[int, Numbers]], old: Layout | None) -> int:
+    """Samples of series that were not there before."""
+    known: set[bytes] = set()
+    if old is not None:
+        for segment in old.segments:
+            known.update(segment.lines.prefixes)
+    return sum(
+        len(segment.lines.prefixes) if not known else sum(prefix not in known for prefix in segment.lines.prefixes)
+        for place, segment in enumerate(segments)
+        if place not in kept
+    )
+
+
+__all__ = ["Exposition", "Scraped", "Settings"]
