@@ -112,13 +112,17 @@ class Writes(msgspec.Struct, frozen=True, tag="writes"):
 
 
 class Calls(msgspec.Struct, frozen=True, tag="calls"):
-    """Calls the Kubernetes API. `scope` is "cluster" or a namespace's name; "" in `api_group` is the core group."""
+    """Calls the Kubernetes API. `scope` is "cluster" or a namespace's name; "" in `api_group` is the core group.
+
+    `names` are the only objects that are asked for (`resourceNames` of a role); () for any.
+    """
 
     api_group: str
     resource: str
     verbs: tuple[str, ...]
     scope: str = "cluster"
     purpose: str = ""
+    names: tuple[str, ...] = ()
 
 
 class RunsAs(msgspec.Struct, frozen=True, tag="runs_as"):

@@ -32,7 +32,7 @@ def _row(stated: Stated) -> tuple[str, str, str, str]:
         "connects": "{host}:{port}/{protocol}",
         "reads": "{path}",
         "writes": "{path}",
-        "calls": "{verbs} {resource}.{api_group} ({scope})",
+        "calls": "{verbs} {resource}.{api_group} ({scope})" + (" only {names}" if fields.get("names") else ""),
         "runs_as": "uid {uid} gid {gid} groups {supplementary_groups}",
         "capability": "{name}",
     }[kind]

@@ -10,12 +10,13 @@ from hawse.component import Busy
 from hawse.kube.access import Access
 from hawse.kube.errors import ApiError, Call, Gone, explain
 from hawse.kube.lines import Lines
-from hawse.kube.objects import Bookmark, ObjectList, PartialObject, PodObject, Status, WatchEvent
+from hawse.kube.objects import Bookmark, Described, ObjectList, Status, WatchEvent
 from hawse.net.client import HttpClient, StreamedResponse
 from hawse.net.settings import ClientConfig
 from hawse.values import Duration
 
-T = TypeVar("T", PodObject, PartialObject)
+T = TypeVar("T", bound=Described)
+Whole = TypeVar("Whole")
 
 TIMEOUT = 60.0  # seconds for one page, and for a watch to begin
 _WATCH = (240, 300)  # seconds after which a watch is to end, drawn from this range so that not all end together
@@ -45,7 +46,11 @@ class KubeClient:
         if before is None or before[0] != stamp:
             with self._access.tls() as tls:
                 settings = ClientConfig(
-                    endpoint=self._access.url, tls=tls, compression="none", timeout=Duration(TIMEOUT)
+                    endpoint=self._access.url,
+                    tls=tls,
+                    compression="none",
+                    timeout=Duration(TIMEOUT),
+                    max_conns_per_host=0,  # each watch takes a connection for as long as it lasts
                 )
                 self._http = (stamp, HttpClient(settings, max_response_size=_PAGE_LIMIT))
             if before is not None:
@@ -91,6 +96,16 @@ class KubeClient:
             yield page
             if not token:
                 return
+
+    async def read(self, call: Call, name: str, kind: type[Whole]) -> Whole:
+        """One object, by its name (verb "get"). Raises ApiError (status 404 where it is not there), HawseError."""
+        status, headers, body = await self._get(call.path({}, name), "application/json")
+        if status != 200:
+            raise explain(status, body, headers, "get", call, self._access.origin)
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except _NO_JSON as error:
+            raise _nonsense("get", call, error) from None
 
     async def watch(
         self, call: Call, kind: type[T], version: str, *, partial: bool = False

@@ -19,13 +19,14 @@ class Call(msgspec.Struct, frozen=True):
     label_selector: str = ""
     field_selector: str = ""
 
-    def path(self, query: Mapping[str, str]) -> str:
-        """Path and query of a list or watch."""
+    def path(self, query: Mapping[str, str], name: str = "") -> str:
+        """Path and query of a list or watch, or of the object `name`."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         scope = f"/namespaces/{quote(self.namespace, safe='')}" if self.namespace else ""
         selectors = {"labelSelector": self.label_selector, "fieldSelector": self.field_selector}
         given = {key: value for key, value in {**query, **selectors}.items() if value}
-        return f"{root}{scope}/{self.resource}" + (f"?{urlencode(given)}" if given else "")
+        below = f"/{quote(name, safe='')}" if name else ""
+        return f"{root}{scope}/{self.resource}{below}" + (f"?{urlencode(given)}" if given else "")
 
     def __str__(self) -> str:
         where = f" in namespace {self.namespace}" if self.namespace else ""

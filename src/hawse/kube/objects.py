@@ -5,7 +5,7 @@ without becoming an object: a pod of 6.6 KB leaves about 1 KB behind. Go writes 
 there, so every field allows it.
 """
 
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -36,6 +36,12 @@ class ObjectMeta(_Thin):
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
     ownerReferences: list[OwnerReference] | None = None  # noqa: N815
+
+
+class Described(Protocol):
+    """What the client and reflectors ask of an object: any Struct with metadata will do."""
+
+    metadata: ObjectMeta
 
 
 class ContainerSpec(_Thin):

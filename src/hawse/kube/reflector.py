@@ -14,9 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar
 from hawse.diagnostics import HawseError
 from hawse.kube.client import KubeClient
 from hawse.kube.errors import ApiError, Call, Gone
-from hawse.kube.objects import PartialObject, PodObject
+from hawse.kube.objects import Described
 
-T = TypeVar("T", PodObject, PartialObject)
+T = TypeVar("T", bound=Described)
 T_contra = TypeVar("T_contra", contravariant=True)
 
 PAGE = 500  # objects a page, as kubectl and client-go ask
