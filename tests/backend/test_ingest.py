@@ -296,11 +296,9 @@ def test_metrics_and_traces_are_counted(call):
             signals = (await call("GET", backend.url + "/api/v1/status")).json["signals"]
             assert {name: signal["held"] for name, signal in signals.items()} == {"logs": 0, "metrics": 7, "traces": 1}
             groups = (await call("GET", backend.url + "/api/v1/groups")).json["groups"]
-            assert [(g["signal"], g["source"], g["items"]) for g in groups] == [
-                ("metrics", "p", 2),
-                ("traces", "(unnamed)", 1),
-                ("metrics", "shop", 5),
-            ]
+            assert [(g["signal"], g["source"], g["items"]) for g in groups] == [("traces", "(unnamed)", 1)]
+            counted = (await call("GET", backend.url + "/api/v1/metrics/count")).json
+            assert (counted["count"], counted["series"], counted["duplicates"]) == (2, 2, 5)  # of one time, all of them
             text = (await call("GET", backend.url + "/metrics")).body.decode()
             assert 'hawse_backend_accepted_items_total{signal="metrics"} 7\n' in text
             assert 'hawse_backend_requests_total{signal="traces",code="200"} 1\n' in text

@@ -9,6 +9,7 @@ import msgspec
 from hawse.backend import conditions, counts, query
 from hawse.backend.columns import LATEST
 from hawse.backend.conditions import Mistake, last, moment, number
+from hawse.backend.metrics.questions import QUESTIONS
 from hawse.backend.reader import Reader, TimedOut
 from hawse.values import Duration
 
@@ -197,6 +198,10 @@ def _id(asked: Query, name: str, default: int) -> int:
     return min(int(text), LATEST) if text else default
 
 
+def _about_metrics(ask: Callable[[Reader, Query, float], dict[str, Any]]) -> Callable[[Reader, Query, float], Answer]:
+    return lambda reader, asked, until: _json(ask(reader, asked, until))
+
+
 _ANSWERS: dict[str, Callable[[Reader, Query, float], Answer]] = {
     "search": _search,
     "tail": _tail,
@@ -207,6 +212,7 @@ _ANSWERS: dict[str, Callable[[Reader, Query, float], Answer]] = {
     "fields": _fields,
     "groups": _groups,
     "dump": _dump,
+    **{name: _about_metrics(ask) for name, ask in QUESTIONS.items()},
 }
 
 __all__ = ["Answer", "Question", "answer", "failure", "moment"]

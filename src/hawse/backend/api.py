@@ -8,6 +8,7 @@ import msgspec
 from hawse.backend import faults
 from hawse.backend.answers import Answer, failure
 from hawse.backend.faults import Faults
+from hawse.backend.metrics.questions import QUESTIONS
 from hawse.backend.searchers import Searchers
 from hawse.backend.status import Status
 from hawse.net.http import Handler, HttpError, Request, Response, StreamResponse
@@ -30,6 +31,7 @@ _QUESTIONS = {
     "logs/rates": "rates",
     "fields": "fields",
     "groups": "groups",
+    **{name: name for name in QUESTIONS},
 }
 
 

@@ -69,11 +69,12 @@ def search(query: Mapping[str, list[str]]) -> Search:
             continue
         conditions += [Condition(field, value, wanted) for value in values if value or name != "q"]
     compiled(conditions)
-    start, end = _bound(query, "from", EARLIEST), _bound(query, "to", LATEST)
+    start, end = bound(query, "from", EARLIEST), bound(query, "to", LATEST)
     return Search(tuple(conditions), start, end)
 
 
-def _bound(query: Mapping[str, list[str]], name: str, default: int) -> int:
+def bound(query: Mapping[str, list[str]], name: str, default: int) -> int:
+    """Unix nanoseconds of the parameter `name` (or `name`_ts, in milliseconds). Raises Mistake."""
     if value := last(query, name + "_ts"):
         # As the Sumo Logic mock has it: milliseconds, and its callers send the largest number for "no end".
         if not value.isascii() or not value.isdigit():

@@ -10,12 +10,15 @@ import msgspec
 
 from hawse.backend.columns import Lot
 from hawse.backend.intake import Arrival
+from hawse.backend.metrics.registry import Registry
+from hawse.backend.metrics.text import TextDecoder
 from hawse.backend.store import ItemGroup
-from hawse.batch import Signal
+from hawse.batch import Resource, Signal
 
+PROMETHEUS = "application/vnd.sumologic.prometheus"
 METRICS = frozenset(
     {
-        "application/vnd.sumologic.prometheus",
+        PROMETHEUS,
         "application/vnd.sumologic.carbon2",
         "application/vnd.sumologic.graphite",
     }
@@ -49,8 +52,14 @@ def fields(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def arrival(content_type: str, headers: Mapping[str, str], body: bytes) -> Arrival:
-    """The request's lines. A line break at the end begins no record; all else is kept, the empty line included."""
+def arrival(content_type: str, headers: Mapping[str, str], body: bytes, registry: Registry) -> Arrival:
+    """The request's lines. A line break at the end begins no record; all else is kept, the empty line included.
+
+    Raises ValueError where a line of Prometheus' text is none.
+    """
+    if content_type == PROMETHEUS:
+        origin = registry.origin(Resource.of(fields(headers)))
+        return Arrival(samples=TextDecoder(registry, origin).read(body))
     if content_type in METRICS:
         items = sum(1 for line in body.splitlines() if line.strip() and not line.startswith(b"#"))
         return Arrival(groups=[ItemGroup(Signal.METRICS, fields(headers), items, body, content_type)] if items else [])

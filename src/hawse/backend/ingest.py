@@ -8,8 +8,9 @@ import msgspec
 
 from hawse.backend import http_source, otlp_source
 from hawse.backend.faults import Faults, ends
-from hawse.backend.intake import Arrival, Intake
+from hawse.backend.intake import Intake
 from hawse.batch import Signal
+from hawse.codecs import otlp
 from hawse.component import Busy, Refused
 from hawse.net.http import Request, Response
 from hawse.wire import field, varint
@@ -61,12 +62,14 @@ class Ingest:
             return _status(415, _UNIMPLEMENTED, message, otlp_source.PROTOBUF)
         body, peer = request.body, request.peer
         try:
-            await self._intake.put(lambda: otlp_source.arrival(signal, content_type, body, peer), len(body))
+            rejected = await self._intake.put(
+                lambda registry: otlp_source.arrival(signal, content_type, body, peer, registry), len(body)
+            )
         except Refused as refused:
             return _status(400, _INVALID_ARGUMENT, refused.reason, content_type)
         except Busy as busy:
             return _status(503, _UNAVAILABLE, busy.reason, content_type, _retry_after(busy))
-        return Response(200, b"" if content_type == otlp_source.PROTOBUF else b"{}", content_type=content_type)
+        return Response(200, _partly(content_type, rejected), content_type=content_type)
 
     # --- Sumo Logic HTTP source ---------------------------------------------------------------------------------
 
@@ -75,16 +78,29 @@ class Ingest:
         if content_type in {otlp_source.PROTOBUF, "application/protobuf"}:
             return _sumo_error(400, "header:invalid", f"Invalid Content-Type header: {content_type}")
         try:
-            await self._intake.put(lambda: _lines(content_type, headers, body), len(body))
+            rejected = await self._intake.put(
+                lambda registry: http_source.arrival(content_type, headers, body, registry), len(body)
+            )
         except Refused as refused:
             return _sumo_error(400, "body:invalid", refused.reason)
         except Busy as busy:
             return Response(503, busy.reason + "\n", _retry_after(busy), "text/plain")
+        if rejected:  # as the service words a warning: taken, but not all of it
+            warning = {"id": "00000-00000-00000", "status": 200, "code": "metrics:dropped", "message": _full(rejected)}
+            return Response(200, msgspec.json.encode(warning), content_type="application/json")
         return Response(200)
 
 
-def _lines(content_type: str, headers: Mapping[str, str], body: bytes) -> Arrival:
-    return http_source.arrival(content_type, headers, body)
+def _full(rejected: int) -> str:
+    return f"{rejected} data points are of new series, and there is no room for more series (--max-series)"
+
+
+def _partly(content_type: str, rejected: int) -> bytes:
+    """An Export…ServiceResponse, which tells how many data points were not taken."""
+    if content_type == otlp_source.PROTOBUF:
+        return otlp.partial_success(rejected, _full(rejected)) if rejected else b""
+    partial = {"rejectedDataPoints": str(rejected), "errorMessage": _full(rejected)}
+    return msgspec.json.encode({"partialSuccess": partial} if rejected else {})
 
 
 def _retry_after(busy: Busy) -> dict[str, str]:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 import msgspec
 
 from hawse.backend.columns import Lot
+from hawse.backend.metrics.registry import Registry
+from hawse.backend.metrics.samples import Samples, joined
 from hawse.backend.store import ItemGroup, Store, problem
 from hawse.batch import Signal
 from hawse.component import Busy, Refused
@@ -32,17 +34,19 @@ class Arrival(msgspec.Struct):
 
     lots: list[Lot] = []
     groups: list[ItemGroup] = []
+    samples: Samples | None = None
 
 
-Decode = Callable[[], Arrival]
+Decode = Callable[[Registry], Arrival]
 
 
 class _Waiting(msgspec.Struct):
     decode: Decode
     nbytes: int
     loop: asyncio.AbstractEventLoop
-    done: "asyncio.Future[None]"
+    done: "asyncio.Future[int]"
     failure: Exception | None = None
+    rejected: int = 0
 
 
 class Intake:
@@ -56,6 +60,7 @@ class Intake:
         self._stopping = False
         self.totals = dict(store.totals)
         self.size = store.size
+        self.series = len(store.registry)
         self.failure = ""  # why the last transaction failed; "" once one has gone well
 
     def start(self) -> None:
@@ -67,8 +72,8 @@ class Intake:
         """Bytes of requests that are not committed yet."""
         return self._queued
 
-    async def put(self, decode: Decode, nbytes: int) -> None:
-        """Return when what `decode` gives is committed.
+    async def put(self, decode: Decode, nbytes: int) -> int:
+        """Return when what `decode` gives is committed, and how many data points there was no room for.
 
         `decode` runs in the writer's thread; its ValueError is raised here as Refused. Raises Busy where the store
         cannot take it now.
@@ -83,7 +88,7 @@ class Intake:
         self._queue.put(waiting)
         # Shielded: a client that hangs up does not take its records back, they are on their way to the disk.
         waiting.done.add_done_callback(lambda _: self._leave(nbytes))
-        await asyncio.shield(waiting.done)
+        return await asyncio.shield(waiting.done)
 
     def _leave(self, nbytes: int) -> None:
         self._queued -= nbytes
@@ -127,18 +132,23 @@ class Intake:
     def _write(self, together: list[_Waiting]) -> None:
         lots: list[Lot] = []
         groups: list[ItemGroup] = []
+        samples: list[Samples] = []
         for waiting in together:
             try:
-                arrival = waiting.decode()
+                arrival = waiting.decode(self._store.registry)
                 lots += arrival.lots
                 groups += arrival.groups
+                if arrival.samples is not None:
+                    samples.append(arrival.samples)
+                    waiting.rejected = arrival.samples.rejected
             except (ValueError, HawseError) as error:
                 waiting.failure = Refused(str(error))
             except Exception as error:
                 log.exception("a request could not be decoded")
                 waiting.failure = error
-        if lots or groups:
-            failure = self._attempt(lambda: self._store.append(lots, groups, time.time_ns()))
+        if lots or groups or samples:
+            all_samples = joined(samples) if samples else None
+            failure = self._attempt(lambda: self._store.append(lots, groups, time.time_ns(), all_samples))
             for waiting in together:
                 waiting.failure = waiting.failure or failure
         by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}
@@ -164,6 +174,7 @@ class Intake:
         self.failure = ""
         self.totals = {Signal(signal): msgspec.structs.replace(total) for signal, total in self._store.totals.items()}
         self.size = self._store.size
+        self.series = len(self._store.registry)
         return None
 
 
@@ -172,7 +183,7 @@ def _answer(those: list[_Waiting]) -> None:
         if waiting.done.done():
             continue
         if waiting.failure is None:
-            waiting.done.set_result(None)
+            waiting.done.set_result(waiting.rejected)
         else:
             waiting.done.set_exception(waiting.failure)
             waiting.done.exception()  # the client may have gone: then nobody else asks

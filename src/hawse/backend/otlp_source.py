@@ -8,6 +8,8 @@ import msgspec
 
 from hawse.backend.columns import Extra, Lot
 from hawse.backend.intake import Arrival
+from hawse.backend.metrics.points import Decoder
+from hawse.backend.metrics.registry import Registry
 from hawse.backend.store import ItemGroup
 from hawse.batch import Batch, Group, Signal
 from hawse.codecs import otlp
@@ -17,19 +19,24 @@ PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
 
 
-def arrival(signal: Signal, content_type: str, body: bytes, peer: str) -> Arrival:
+def arrival(signal: Signal, content_type: str, body: bytes, peer: str, registry: Registry) -> Arrival:
     """Decode a request. Raises ValueError saying what is wrong with it."""
     if content_type == JSON:
         from hawse.codecs import otlp_json
 
-        return of_batch(otlp_json.decode(signal, body, peer))
-    return of_batch(otlp.decode(signal, body, peer))
+        return of_batch(otlp_json.decode(signal, body, peer), registry)
+    return of_batch(otlp.decode(signal, body, peer), registry)
 
 
-def of_batch(batch: Batch) -> Arrival:
+def of_batch(batch: Batch, registry: Registry) -> Arrival:
     """What a batch holds."""
     if batch.signal is Signal.LOGS:
         return Arrival(lots=[lot for group in batch.groups if (lot := _lot(group)).bodies])
+    if batch.signal is Signal.METRICS:
+        decoder = Decoder(registry)
+        for group in batch.groups:
+            decoder.read(group)
+        return Arrival(samples=decoder.samples())
     return Arrival(
         groups=[
             ItemGroup(batch.signal, group.resource.attributes, group.items, b"".join(group.scopes))

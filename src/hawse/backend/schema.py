@@ -8,7 +8,7 @@ from typing import IO
 
 from hawse.diagnostics import HawseError
 
-VERSION = 1
+VERSION = 2
 _MAGIC = b"SQLite format 3\0"
 PAGE = 4096
 
@@ -40,6 +40,31 @@ CREATE TABLE total (
 CREATE TABLE next_id (id INTEGER NOT NULL);
 INSERT INTO total VALUES ('logs', 0, 0, 0), ('metrics', 0, 0, 0), ('traces', 0, 0, 0);
 INSERT INTO next_id VALUES (1);
+"""
+
+# Since version 2. A sample_chunk's columns are what metrics/samples.py packs: samples as they came (level 0), or sorted
+# by series (level 1). `since` and `received`: when the first and the last of them arrived. series.last is brought up to
+# date when level 0 is gathered; digest is of what identifies the series.
+_METRICS = """
+CREATE TABLE metric (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, unit TEXT NOT NULL, description TEXT NOT NULL
+);
+CREATE INDEX metric_name ON metric (name);
+CREATE TABLE series (
+  id INTEGER PRIMARY KEY, metric INTEGER NOT NULL, resource INTEGER NOT NULL, labels TEXT NOT NULL,
+  digest BLOB NOT NULL, last INTEGER NOT NULL
+);
+CREATE INDEX series_metric ON series (metric, id);
+CREATE INDEX series_resource ON series (resource);
+CREATE TABLE sample_chunk (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, level INTEGER NOT NULL, items INTEGER NOT NULL, points INTEGER NOT NULL,
+  since INTEGER NOT NULL, received INTEGER NOT NULL, min_time INTEGER NOT NULL, max_time INTEGER NOT NULL,
+  first_series INTEGER NOT NULL, last_series INTEGER NOT NULL, size INTEGER NOT NULL,
+  series BLOB NOT NULL, times BLOB NOT NULL, samples BLOB NOT NULL
+);
+CREATE INDEX sample_chunk_received ON sample_chunk (received, id);
+CREATE INDEX sample_chunk_series ON sample_chunk (last_series, first_series, max_time, min_time);
+CREATE INDEX sample_chunk_new ON sample_chunk (id) WHERE level = 0;
 """
 
 
@@ -98,15 +123,16 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version != VERSION and (version or tables):
+        if version not in {1, VERSION} and (version or tables):
             raise _foreign(path, f"it has version {version}, this program writes {VERSION}")
         # NORMAL loses nothing to a killed process; a power failure may cost the last moments.
         connection.executescript(
             f"PRAGMA page_size={PAGE}; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;"
             "PRAGMA journal_size_limit=33554432; PRAGMA cache_size=-8192; PRAGMA busy_timeout=10000;"
         )
-        if not tables:
-            connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+        if version != VERSION:
+            schema = _METRICS if tables else _SCHEMA + _METRICS
+            connection.executescript(f"BEGIN; {schema} PRAGMA user_version={VERSION}; COMMIT;")
     except (sqlite3.DatabaseError, OSError) as error:
         if connection is not None:
             connection.close()

@@ -112,12 +112,19 @@ class Backend:
     # --- for tests: the API without HTTP --------------------------------------------------------------------------
 
     async def ask(self, name: str, query: Query | None = None) -> Any:
-        """What GET /api/v1/logs/NAME?QUERY answers (`search`, `count`, `values`, …). Raises ValueError for errors."""
+        """What GET /api/v1/logs/NAME?QUERY answers (`search`, `count`, `values`, …), or, for a NAME that begins with
+        `metrics/`, GET /api/v1/NAME?QUERY. Raises ValueError for errors.
+        """
         return msgspec.json.decode((await self._ask(name, query))[0])
 
     async def count(self, query: Query | None = None) -> int:
         """How many records match: `await backend.count({"k8s.pod.name": "web-.*"})`."""
         found: int = (await self.ask("count", query))["count"]
+        return found
+
+    async def samples(self, match: str, query: Query | None = None) -> list[dict[str, Any]]:
+        """The series that a selector wants, with their samples: `await backend.samples('up{job="web"}')`."""
+        found: list[dict[str, Any]] = (await self.ask("metrics/samples", {"match": match, **(query or {})}))["series"]
         return found
 
     async def records(self, query: Query | None = None) -> list[dict[str, Any]]:

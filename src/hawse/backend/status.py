@@ -42,6 +42,7 @@ class Status:
                 }
                 for signal, total in self._intake.totals.items()
             },
+            "series": {"held": self._intake.series, "max": limits.max_series},
             "store": {
                 "path": self._path,
                 "size": self._intake.size,
@@ -70,6 +71,7 @@ class Status:
                 _family("hawse_backend_expired_items_total", "counter", "Items that the limits let go.", expired),
                 _family("hawse_backend_requests_total", "counter", "Requests of senders, by answer.", requests),
                 _family("hawse_backend_faults_fired_total", "counter", "How often each fault fired.", fired),
+                _family("hawse_backend_series", "gauge", "Series of metrics held.", {"": self._intake.series}),
                 _family("hawse_backend_store_bytes", "gauge", "Bytes of the store in use.", {"": self._intake.size}),
                 _family("hawse_backend_waiting_bytes", "gauge", "Not committed yet.", {"": self._intake.queued_bytes}),
             )

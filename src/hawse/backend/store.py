@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 
 from hawse.backend.columns import LATEST, Lot, clamped, compress, pack, pieces
+from hawse.backend.metrics.registry import Registry
+from hawse.backend.metrics.samples import SampleRows, Samples
 from hawse.backend.schema import PAGE, Lock, open_for_writing, prepare
 from hawse.batch import Signal
 
@@ -27,11 +29,12 @@ class Limits(msgspec.Struct, frozen=True):
     max_size: int = 1 << 30  # bytes
     max_records: int = 0
     max_age: float = 0.0  # seconds since it arrived
+    max_series: int = 200_000  # of metrics; data points of further ones are rejected
 
 
 class ItemGroup(msgspec.Struct, gc=False):
-    """Metric points or spans of one resource: `data` as it came, in `format` (`otlp`: the ResourceMetrics or
-    ResourceSpans message without the resource; otherwise the media type).
+    """What is kept as it came: spans of one resource (`format` is `otlp`, `data` the ResourceSpans message without
+    the resource), or metrics in a format that is not decoded (the media type).
     """
 
     signal: Signal
@@ -63,6 +66,8 @@ class Store:
         except BaseException:
             self._lock.release()
             raise
+        self.registry = Registry(self._connection, limits.max_series)
+        self._sample_rows = SampleRows(self._connection)
         self._load()
 
     def _load(self) -> None:
@@ -72,6 +77,10 @@ class Store:
         self._resources: dict[str, int] = {}
         self._names = {name for (name,) in rows("SELECT name FROM attribute")}
         self._expired_since_sweep = 0
+        self._samples_expired = False
+        self._sample_rows.load()
+        for _, received, samples in self._sample_rows.level_0():
+            self.registry.seen(samples.series, received)
 
     def close(self) -> None:
         """Put the WAL into the file and close it."""
@@ -87,17 +96,28 @@ class Store:
 
     # --- append -------------------------------------------------------------------------------------------------
 
-    def append(self, lots: Sequence[Lot], groups: Iterable[ItemGroup], received: int) -> None:
-        """Add all or nothing, making room first. `received` is Unix nanoseconds. Raises sqlite3.Error."""
+    def append(
+        self, lots: Sequence[Lot], groups: Iterable[ItemGroup], received: int, samples: Samples | None = None
+    ) -> None:
+        """Add all or nothing, making room first. `received` is Unix nanoseconds. Raises sqlite3.Error.
+
+        The series of `samples` are numbers of `registry`.
+        """
         with self._transaction():
+            if samples is not None:  # before room is made: what these series have must not go with what nobody has
+                self.registry.save(self._resource)
+                self.registry.seen(samples.series, received)
             chunks = [(piece, *self._packed(piece)) for piece in pieces(lots)]
             rows = [(group, compress(group.data)) for group in groups]
             incoming = sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows)
+            incoming += 8 * len(samples) if samples else 0
             self._make_room(incoming, sum(len(lot.bodies) for lot in lots), received)
             for piece, columns, size in chunks:
                 self._insert_chunk(piece, columns, size, received)
             for group, data in rows:
                 self._insert_group(group, data, received)
+            if samples is not None and len(samples):
+                self._insert_samples(samples, received)
             self._connection.execute("UPDATE next_id SET id = ?", (self._next,))
 
     @contextmanager
@@ -111,6 +131,7 @@ class Store:
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self.registry.load()
             self._load()
             raise
 
@@ -166,6 +187,13 @@ class Store:
         total.accepted += group.items
         total.accepted_bytes += len(group.data)
 
+    def _insert_samples(self, samples: Samples, received: int) -> None:
+        self._sample_rows.insert(samples, received)
+        if self._sample_rows.ripe:
+            self.registry.save_seen(self._sample_rows.gather())
+        self.totals[Signal.METRICS].accepted += samples.points
+        self.totals[Signal.METRICS].accepted_bytes += 16 * len(samples)
+
     def _resource(self, attributes: Mapping[str, Any]) -> int:
         """The number of a resource; the same attributes, in whatever order, are the same resource."""
         text = _json.encode(attributes).decode()
@@ -214,41 +242,61 @@ class Store:
             room = limits.max_size - incoming - _SLACK
             while self.size > room and self._drop_oldest():
                 pass
-        if self._expired_since_sweep >= 256:
-            self._sweep_resources()
+        many = self._expired_since_sweep >= 256
+        if many or (self._samples_expired and limits.max_series and len(self.registry) >= limits.max_series):
+            self._sweep(now)
 
     @property
     def _held_records(self) -> int:
         return self.totals[Signal.LOGS].accepted - self.totals[Signal.LOGS].expired
 
     def _drop_oldest(self, cutoff: int = LATEST, *, logs_only: bool = False) -> bool:
-        """Drop the oldest chunk or group that arrived before `cutoff`; say whether there was one."""
-        first = self._connection.execute
-        chunk = first(
-            "SELECT received, id, items FROM chunk WHERE received < ? ORDER BY received, id LIMIT 1", (cutoff,)
-        ).fetchone()
-        group = first(
-            "SELECT received, id, items, signal FROM item_group WHERE received < ? ORDER BY id LIMIT 1", (cutoff,)
-        ).fetchone()
-        if chunk and (logs_only or not group or chunk[0] <= group[0]):
-            first("DELETE FROM chunk WHERE id = ?", (chunk[1],))
-            first("DELETE FROM run WHERE chunk = ?", (chunk[1],))
-            self.totals[Signal.LOGS].expired += chunk[2]
-        elif group and not logs_only:
-            first("DELETE FROM item_group WHERE id = ?", (group[1],))
-            self.totals[Signal(group[3])].expired += group[2]
-        else:
+        """Drop the oldest row of what arrived before `cutoff`; say whether there was one."""
+        oldest = [found for table in (_LOGS_ONLY if logs_only else _TABLES) if (found := self._oldest(table, cutoff))]
+        if not oldest:
             return False
+        _, table, number, items, signal = min(oldest)
+        self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (number,))  # noqa: S608 - constants
+        if table == "chunk":
+            self._connection.execute("DELETE FROM run WHERE chunk = ?", (number,))
+        if table == "sample_chunk":
+            self._sample_rows.load()
+            self._samples_expired = True
+        self.totals[Signal(signal)].expired += items
         self._expired_since_sweep += 1
         return True
 
-    def _sweep_resources(self) -> None:
-        """Forget resources that nothing is from any more."""
+    def _oldest(self, table: str, cutoff: int) -> tuple[int, str, int, int, str] | None:
+        """When it arrived, table, number, items and signal of a table's oldest row."""
+        row = self._connection.execute(
+            f"SELECT received, '{table}', id, {_TABLES[table]} FROM {table} WHERE received < ? "  # noqa: S608
+            f"ORDER BY {'id' if table == 'item_group' else 'received, id'} LIMIT 1",
+            (cutoff,),
+        ).fetchone()
+        return tuple(row) if row else None
+
+    def _sweep(self, now: int) -> None:
+        """Forget series and resources that nothing is left of; what has arrived `now` stays."""
         self._expired_since_sweep = 0
+        first = self._connection.execute
+        if self._samples_expired:
+            self._samples_expired = False
+            (since,) = first("SELECT min(since) FROM sample_chunk").fetchone()
+            self.registry.sweep(now if since is None else min(since, now))
         self._resources.clear()
-        self._connection.execute(
-            "DELETE FROM resource WHERE id NOT IN (SELECT resource FROM run UNION SELECT resource FROM item_group)"
+        first(
+            "DELETE FROM resource WHERE id NOT IN "
+            "(SELECT resource FROM run UNION SELECT resource FROM item_group UNION SELECT resource FROM series)"
         )
+
+
+# What is held, by table: the items of a row and their signal, in SQL. Rows of item_group are in the order of arrival.
+_TABLES = {
+    "chunk": "items, 'logs'",
+    "item_group": "items, signal",
+    "sample_chunk": "points, 'metrics'",
+}
+_LOGS_ONLY = ("chunk",)
 
 
 def problem(error: sqlite3.Error) -> str:
