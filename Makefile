@@ -17,10 +17,10 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test test-crash test-faults check format bench-logs fuzz soak clean
+.PHONY: help up hawse test test-crash test-faults test-peers check format bench-logs bench-metrics fuzz soak clean
 
 help: ## Say what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 up: $(RUN) ## Run the logs pipeline on this machine and watch it (ARGS="--for 30s -o json": unattended)
 	@exec $(BIN)/hawse up $(ARGS)
@@ -37,6 +37,9 @@ test-crash: $(DEV) ## Kill every role at KILLS=100 random moments under load, th
 test-faults: $(DEV) ## Everything that can fail around the roles, one case at a time, each with its figures (SEED, ARGS="-k sigterm")
 	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -s -q tests/crash/test_faults.py $(ARGS)
 
+test-peers: $(DEV) ## Beside Debian's Prometheus and exporters, the long runs too: same series, same values, nothing lost (SEED, ARGS)
+	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -q tests/peers $(ARGS)
+
 check: $(DEV) ## Format, lint, types, import layers
 	@$(BIN)/ruff format --check . || { echo "make format puts it right" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
@@ -49,6 +52,9 @@ format: $(DEV) ## Format the code, and mend what the linter can
 
 bench-logs: $(RUN) ## What a gigabyte of logs costs, one JSON line a role (BENCH_DATA, BENCH_URL replace its own ends)
 	@exec $(BIN)/python -m bench.logs $(ARGS)
+
+bench-metrics: $(RUN) ## What a million scraped samples cost, one JSON line (BENCH_TARGETS, BENCH_URL replace its own ends; ARGS="--unchanged 0.7")
+	@exec $(BIN)/python -m bench.metrics $(ARGS)
 
 soak: $(DEV) ## Both roles under a memory limit with a dead backend, for SECONDS=600 (ARGS="--memory 128MiB --queue 0")
 	@exec $(BIN)/python -m bench.soak --seconds $(SECONDS) $(ARGS)

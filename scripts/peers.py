@@ -32,7 +32,7 @@ PROGRAMS = {
     "prometheus-blackbox-exporter": "usr/bin/prometheus-blackbox-exporter",
     "prometheus-process-exporter": "usr/bin/prometheus-process-exporter",
     "prometheus-pushgateway": "usr/bin/prometheus-pushgateway",
-    "prometheus-alertmanager": "usr/bin/prometheus-alertmanager",
+    "prometheus-redis-exporter": "usr/bin/prometheus-redis-exporter",
 }
 _VERSION = ".version"  # in a package's folder, written last
 _REFUSED = "refused-{}"  # so that a machine without a registry is not asked by every test run
