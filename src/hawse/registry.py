@@ -19,6 +19,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "otlp": "hawse.receivers.otlp",
     },
     Kind.PROCESSOR: {
+        "filter": "hawse.processors.filter",
         "k8sattributes": "hawse.processors.k8sattributes",
         "resource": "hawse.processors.resource",
         "source": "hawse.processors.source",
