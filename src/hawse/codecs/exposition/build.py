@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hawse.codecs.exposition.families import Metadata
 from hawse.codecs.exposition.labels import Key, Labelling, Series
-from hawse.codecs.exposition.numbers import parse, shortest
+from hawse.codecs.exposition.numbers import parse
 from hawse.codecs.exposition.points import (
     COUNT_AT,
     GAUGE_SIZE,
@@ -30,6 +30,7 @@ from hawse.codecs.exposition.points import (
     sum_rest,
     summary_rest,
 )
+from hawse.codecs.prometheus_series_names import number as number_text
 from hawse.wire import varint
 
 Offsets: TypeAlias = NDArray[np.int32]
@@ -176,7 +177,7 @@ class Family:
                     self._number(told, Kind.GAUGE, "unknown")
                 continue
             texts = [text for _, text, _ in parts.steps]
-            written = "" if all(shortest(step) == text for step, text, _ in parts.steps) else ",".join(texts)
+            written = "" if all(number_text(step) == text for step, text, _ in parts.steps) else ",".join(texts)
             points = self._metrics.setdefault((key, name, kind, self._metadata.type, written), {})
             attributes = self._labelling.encoded(labels, kind.attributes)
             points.setdefault(attributes, _point(parts, kind, attributes))
@@ -207,7 +208,7 @@ class Family:
                     rests.append(at)
                     at += len(point.rest)
                     pieces += (point_front, point.attributes, point.rest)
-                written.append((name.encode() + b"\0%d" % kind, kind, points, rests))
+                written.append((kind.identifier(name.encode()), kind, points, rests))
             yield key, b"".join(pieces), written
 
     def _with_created(self, key: Key, name: str, point: Point) -> Point:

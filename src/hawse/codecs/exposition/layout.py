@@ -162,7 +162,9 @@ class Layout:
         if len(self._created):
             told = values[slots["created_of"][self._created]]
             sane = (told > 0) & (told < 1 << 33)
-            self._longs[slots["start_at"][self._created[sane]]] = (told[sane] * 1e9).astype(np.uint64)
+            self._longs[slots["start_at"][self._created[sane]]] = np.rint(told[sane] * 1e6).astype(
+                np.uint64
+            ) * np.uint64(1000)
 
     def exemplars(self, found: Mapping[int, Exemplar], at: int) -> dict[int, list[bytes]]:
         """Encoded exemplars of samples, by the position of a number in the point that each belongs to."""

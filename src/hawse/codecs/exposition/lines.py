@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.codecs.exposition.errors import ExpositionError
-from hawse.codecs.exposition.text import Exemplar, tail
+from hawse.codecs.exposition.text import LATEST, Exemplar, tail
 
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
@@ -130,7 +130,11 @@ class Lines:
         values[:-1] = flat[at]
         times = np.zeros(len(texts), np.int64)
         which = np.flatnonzero(timed)
-        times[which] = np.rint(flat[at[which] + 1] * (1000 if self.openmetrics else 1))
+        told = flat[at[which] + 1] * (1000 if self.openmetrics else 1)
+        rounded = np.rint(told)
+        if (np.abs(told) >= LATEST).any() or not (self.openmetrics or (rounded == told).all()):
+            return None
+        times[which] = rounded
         return values, times
 
     def _find_odd(self, texts: list[bytes]) -> set[int]:

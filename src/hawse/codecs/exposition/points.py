@@ -34,6 +34,10 @@ class Kind(enum.IntEnum):
         """The field of attributes in the point."""
         return 9 if self is Kind.HISTOGRAM else 7
 
+    def identifier(self, name: bytes) -> bytes:
+        """What tells a metric of this name from others. Gauges and sums of one name are the same series."""
+        return name + {Kind.HISTOGRAM: b"\0h", Kind.SUMMARY: b"\0s"}.get(self, b"")
+
     @property
     def head(self) -> bytes:
         """What the kind's message has beside points."""

@@ -132,10 +132,11 @@ async def _take(
             size, name, exposed = sample(line)
             text = line[size:]
             has_time = b" " in text
-            if not plain(text):
+            if has_time or not plain(text):
                 _, time, _ = tail(text, openmetrics=openmetrics)
                 has_time = time is not None
-                odd.add(len(prefixes))
+                if not plain(text):
+                    odd.add(len(prefixes))
             series = labelling.series(name, exposed)
         except ExpositionError as error:
             raise at_line(number, error) from None

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from hawse.batch import Batch, Group, Signal
 from hawse.codecs.exposition.build import Identity
 from hawse.codecs.exposition.labels import Key
 from hawse.codecs.exposition.points import (
@@ -14,11 +15,14 @@ from hawse.codecs.exposition.points import (
     Kind,
     attributes_end,
     buckets_at,
+    gauge_rest,
     metric_front,
+    metric_head,
     quantile_at,
 )
 from hawse.codecs.exposition.segment import Before
-from hawse.wire import LENGTH, read_varint, varint, walk
+from hawse.codecs.prometheus_series import series
+from hawse.wire import LENGTH, encode_attributes, read_varint, varint, walk
 
 _double = struct.Struct("<d")
 _nan = _double.pack(float("nan"))
@@ -68,7 +72,7 @@ def _points(
         kind = Kind.SUM if data[at : at + len(Kind.SUM.head)] == Kind.SUM.head else Kind.STATE
     at += len(kind.head)
     tag = kind.attributes << 3 | LENGTH
-    identifier = name + b"\0%d" % kind
+    identifier = kind.identifier(name)
     while at < end:
         size, first = read_varint(data, at + 1, end)
         at = first + size
@@ -94,6 +98,38 @@ def markers(points: Iterable[Old], at: int) -> dict[Key, tuple[bytes, int]]:
         )
         for key, found in metrics.items()
     }
+
+
+def clash(gone: Iterable[Old], fresh: Iterable[Identity]) -> bool:
+    """Whether what is gone as a histogram (or summary) may be there as single series now, or the other way round."""
+    old = {point.identity[1] for point in gone}
+    new = {identity[1] for identity in fresh}
+    return _overlap(old, new) or _overlap(new, old)
+
+
+def _overlap(names: set[bytes], others: set[bytes]) -> bool:
+    wholes = {name[:-2] for name in names if name[-2:-1] == b"\0"}
+    singles = {base + suffix for base in wholes for suffix in (b"", b"_bucket", b"_sum", b"_count")}
+    kinds = {base + mark for base in wholes for mark in (b"\0h", b"\0s")} - names
+    return not others.isdisjoint(singles | kinds)
+
+
+def single_markers(
+    groups: Iterable[Group], live: set[frozenset[tuple[str, str]]]
+) -> Iterator[tuple[dict[str, str], bytes]]:
+    """The series of markers that are not live, each with a metric of its own."""
+    for labels, _, milliseconds in series(Batch(Signal.METRICS, groups)):
+        if frozenset(labels.items()) in live:
+            continue
+        attributes = {name: value for name, value in labels.items() if name not in {"__name__", "job", "instance"}}
+        rest = bytearray(gauge_rest)
+        rest[1:9] = (milliseconds * 1_000_000).to_bytes(8, "little")
+        rest[FLAGS_BEHIND_TIME + 1] = NO_RECORDED_VALUE
+        rest[-8:] = _nan
+        point = encode_attributes(attributes, Kind.GAUGE.attributes) + rest
+        head = metric_head(labels["__name__"], {"prometheus.type": "unknown"}, "", "")
+        whole = b"\x0a" + varint(len(point)) + point
+        yield labels, metric_front(head, Kind.GAUGE, len(whole)) + whole
 
 
 def _gone(point: Old, at: int) -> bytes:

@@ -1,11 +1,12 @@
 """One target's series, kept from scrape to scrape."""
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
-from hawse.batch import AttributeValue, Buffer, Group, Resource
+from hawse.batch import AttributeValue, Batch, Buffer, Group, Resource, Signal
 from hawse.codecs.exposition import exemplars as splice
 from hawse.codecs.exposition.build import Identity
 from hawse.codecs.exposition.errors import LimitExceeded
@@ -15,8 +16,21 @@ from hawse.codecs.exposition.layout import Layout
 from hawse.codecs.exposition.lines import Floats, Numbers
 from hawse.codecs.exposition.points import GAUGE_SIZE, Kind, gauge_rest, metric_front, metric_head
 from hawse.codecs.exposition.segment import Before, Segment, compile_segment
-from hawse.codecs.exposition.stale import Old, markers, old_points
+from hawse.codecs.exposition.stale import Old, clash, markers, old_points, single_markers
+from hawse.codecs.prometheus_series import series
 from hawse.wire import field, varint
+
+
+class _Change(NamedTuple):
+    """What a scrape has otherwise than the one before: points that are gone, how many samples are new.
+
+    `clash`: what is gone may be there in another form (a histogram as single series).
+    """
+
+    gone: Sequence[Old] = ()
+    added: int = 0
+    clash: bool = False
+
 
 SCOPE = "github.com/hawse/hawse/receivers/prometheus"
 _head = field(1, field(1, SCOPE.encode()))
@@ -89,19 +103,18 @@ class Exposition:
         size = sum(map(len, lines)) if len(lines) < 2 else len(body) - body_ends(body, lines)
         layout = self._layout
         numbers = layout.lines.read(lines, size) if layout is not None and openmetrics == self._openmetrics else None
-        gone: dict[Key, tuple[bytes, int]] = {}
-        added = 0
+        change = _Change()
         if numbers is None or layout is None:
-            layout, numbers, gone, added = await self._known_anew(lines, at, openmetrics=openmetrics)
+            layout, numbers, change = await self._known_anew(lines, at, openmetrics=openmetrics)
         misfits = layout.patch(numbers, at)
         while misfits is not None:
             self._plain |= {layout.segments[layout.segment_of(int(one))].key[0] for one in misfits}
-            # Their series have the same names as before: no markers for what they were as histograms.
-            layout, numbers, _, _ = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
+            layout, numbers, more = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
+            change = _Change([*change.gone, *more.gone], change.added, change.clash or more.clash)
             misfits = layout.patch(numbers, at)
         self._layout, self._openmetrics = layout, openmetrics
-        groups = self._groups(layout, numbers, gone, at)
-        return Scraped(groups, len(layout.lines.prefixes), layout.kept, added)
+        groups = self._groups(layout, numbers, change, at)
+        return Scraped(groups, len(layout.lines.prefixes), layout.kept, change.added)
 
     def stale(self, at: int) -> tuple[Group, ...]:
         """Markers for all series that the last good scrape had; they are forgotten then."""
@@ -134,8 +147,8 @@ class Exposition:
 
     async def _known_anew(
         self, lines: list[bytes], at: int, *, openmetrics: bool, old: Layout | None = None
-    ) -> tuple[Layout, Numbers, dict[Key, tuple[bytes, int]], int]:
-        """The layout of these lines, with what stays of the last one; the numbers; markers; how many are new."""
+    ) -> tuple[Layout, Numbers, "_Change"]:
+        """The layout of these lines, with what stays of the last one; the numbers; what is otherwise."""
         old = old or self._layout
         found = families(lines, openmetrics=openmetrics)
         kept = self._reusable(old, found, lines) if old is not None and old.lines.openmetrics is openmetrics else {}
@@ -166,10 +179,9 @@ class Exposition:
             segment.data = bytearray()
         self._labelling.forget()
         track = self._settings.track_timestamps_staleness
-        gone = markers(
-            (one for one in points if one.identity not in fresh and (track or not before[one.identity].timed)), at
-        )
-        return layout, _together(numbers), gone, _added(segments, kept, old)
+        gone = [one for one in points if one.identity not in fresh and (track or not before[one.identity].timed)]
+        change = _Change(gone, _added(segments, kept, old), clash(gone, fresh))
+        return layout, _together(numbers), change
 
     def _reusable(self, old: Layout, found: list[Family], lines: list[bytes]) -> dict[int, tuple[int, Numbers]]:
         """Families whose lines are as they were: their places now, to those before and their numbers."""
@@ -218,21 +230,34 @@ class Exposition:
 
     # --- groups ------------------------------------------------------------------------------------------------------
 
-    def _groups(
-        self, layout: Layout, numbers: Numbers, gone: dict[Key, tuple[bytes, int]], at: int
-    ) -> tuple[Group, ...]:
+    def _groups(self, layout: Layout, numbers: Numbers, change: "_Change", at: int) -> tuple[Group, ...]:
         view = memoryview(layout.data)
         with_exemplars = layout.exemplars(numbers.exemplars, at) if numbers.exemplars else {}
+        gone = markers(change.gone, at)
+        if change.clash:
+            gone = self._unclashed(layout, gone)
         groups = []
         for part in layout.parts:
             own = {place: found for place, found in with_exemplars.items() if part.first <= place < part.last}
-            data: Buffer = (
-                splice.spliced(layout.data, part.first, part.last, own) if own else view[part.first : part.last]
-            )
+            data: Buffer = view[part.first : part.last]
+            if own:
+                data = splice.spliced(layout.data, part.first, part.last, own)
             more, items = gone.pop(part.key, (b"", 0))
             groups.append(self._group(part.key, (data, more) if more else (data,), part.points + items))
         groups += [self._group(key, (data,), items) for key, (data, items) in gone.items()]
         return tuple(groups)
+
+    def _unclashed(self, layout: Layout, gone: Mapping[Key, tuple[bytes, int]]) -> dict[Key, tuple[bytes, int]]:
+        """Markers without those of series that are live in another form."""
+        view = memoryview(layout.data)
+        now = [self._group(part.key, (view[part.first : part.last],), part.points) for part in layout.parts]
+        live = {frozenset(labels.items()) for labels, *_ in series(Batch(Signal.METRICS, now))}
+        found: dict[Key, tuple[bytes, int]] = {}
+        for key, (data, items) in gone.items():
+            single = [metric for _, metric in single_markers([self._group(key, (data,), items)], live)]
+            if single:
+                found[key] = b"".join(single), len(single)
+        return found
 
     def _group(self, key: Key, metrics: tuple[Buffer, ...], items: int) -> Group:
         resource = self._resources.get(key)

@@ -21,6 +21,7 @@ _COMMENT = re.compile(
 )
 _TYPES = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 _OPENMETRICS = frozenset({"counter", "gauge", "histogram", "summary", "unknown", "info", "stateset", "gaugehistogram"})
+LATEST = 1 << 44  # ms; the year 2527. OTLP's nanoseconds end soon after
 _LONGEST_EXEMPLAR = 128  # characters of its labels (OpenMetrics, section "Exemplars")
 
 
@@ -174,7 +175,7 @@ def _time(parts: list[str], *, openmetrics: bool) -> int | None:
         found = round(parse(parts[0]) * 1000) if openmetrics else int(parts[0])
     except (ValueError, OverflowError):
         raise ExpositionError(f"the timestamp {parts[0][:40]!r} is no number") from None
-    if not -(1 << 43) < found < 1 << 43:  # what fits into OTLP's nanoseconds
+    if abs(found) >= LATEST:
         raise ExpositionError(f"the timestamp {parts[0][:40]!r} is out of range")
     return found
 
