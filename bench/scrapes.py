@@ -4,6 +4,7 @@ A scrape is a point of `up`, beside it `scrape_samples_scraped`, both of the tar
 """
 
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from hawse.codecs import otlp
 from hawse.codecs.otlp_descriptors import message
 
 _UP, _SAMPLES = "up", "scrape_samples_scraped"
+_JITTER = 0.2  # of an interval: who is so late at an edge is not missed
 _NAMED_UP = b"\x0a\x02up"  # field 1 of a Metric (metrics.proto): most groups have none and need no decoding
 
 
@@ -52,14 +54,21 @@ def read(spool: Path) -> Captured:
 def missed(scrapes: Iterable[Scrape], targets: Iterable[str], began: float, ended: float, interval: float) -> int:
     """How many scrapes of the targets are not there, or failed, from `began` to `ended` (seconds since 1970).
 
-    Scrapes of a target are `interval` apart, and begin at any moment of it: gaps are counted, edges included.
+    Scrapes of a target are `interval` apart, and begin at any moment of it: gaps are counted, those at the edges too.
     """
-    times: dict[str, list[float]] = {target: [began] for target in targets}
+    times: dict[str, list[float]] = {target: [] for target in targets}
     for scrape in sorted(scrapes, key=lambda scrape: scrape.at):
         if scrape.up and began <= scrape.at < ended:
-            times.setdefault(scrape.target, [began]).append(scrape.at)
-    gaps = (after - at for own in times.values() for at, after in zip(own, [*own[1:], ended], strict=True))
-    return sum(max(0, round(gap / interval) - 1) for gap in gaps)
+            times.setdefault(scrape.target, []).append(scrape.at)
+    return sum(_gaps(own, began, ended, interval) for own in times.values())
+
+
+def _gaps(times: list[float], began: float, ended: float, interval: float) -> int:
+    if not times:
+        return int((ended - began) / interval - _JITTER)
+    inner = sum(max(0, round((after - at) / interval) - 1) for at, after in pairwise(times))
+    edges = (times[0] - began, ended - times[-1])
+    return inner + sum(max(0, int(gap / interval - _JITTER)) for gap in edges)
 
 
 def _scrapes(group: Group) -> list[Scrape]:
