@@ -11,13 +11,13 @@ from functools import lru_cache
 from itertools import accumulate
 from typing import Any
 
-from hawse.codecs.exposition.numbers import shortest
 from hawse.codecs.otlp_descriptors import message
+from hawse.codecs.prometheus_series_names import number
 
 Parts = tuple[tuple[str, str], ...]
 _PACKAGE = "opentelemetry.proto.metrics.v1."
 _MOST_BUCKETS = 2000  # of a point; of one that has more, the sum and the count are kept
-_shortest = lru_cache(4096)(shortest)
+_shortest = lru_cache(4096)(number)
 
 
 class Expander:
@@ -77,7 +77,7 @@ class ExponentialHistogram(Expander):
         """See Expander."""
         found = sorted(_exponential(point))
         totals = accumulate(count for _, count in found)
-        parts = [("_bucket", shortest(bound)) for bound, _ in found] + [("_bucket", "+Inf"), ("_count", "")]
+        parts = [("_bucket", number(bound)) for bound, _ in found] + [("_bucket", "+Inf"), ("_count", "")]
         values = [*map(float, totals), float(point.count), float(point.count)]
         if point.HasField("sum"):
             parts.append(("_sum", ""))

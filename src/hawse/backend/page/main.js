@@ -2,11 +2,13 @@
 
 import { $ } from "./dom.js";
 import { fieldNames, listen, refresh, tick } from "./logs.js";
+import * as metrics from "./metrics.js";
+import { load as loadMetrics, onChoice } from "./metricstate.js";
 import { groups, strip } from "./other.js";
 import { close, move, open, openChosen } from "./rows.js";
 import { change, load, onChange, state } from "./state.js";
 
-const VIEWS = ["logs", "other", "status"];
+const VIEWS = ["logs", "metrics", "other", "status"];
 const view = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "logs");
 
 async function showView() {
@@ -15,6 +17,7 @@ async function showView() {
     $(`tab-${name}`).toggleAttribute("aria-current", name === view());
   }
   if (view() === "logs") await refresh();
+  if (view() === "metrics") await metrics.refresh();
   if (view() === "other") await groups();
   if (view() === "status") await strip();
 }
@@ -26,7 +29,12 @@ function key(event) {
     else close();
     return;
   }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey || view() !== "logs") return;
+  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (view() === "metrics" && event.key === "/") {
+    event.preventDefault();
+    $("names-filter").focus();
+  }
+  if (view() !== "logs") return;
   const act = {
     "/": () => $("q").focus(),
     j: () => move(1), ArrowDown: () => move(1),
@@ -44,10 +52,13 @@ function key(event) {
 
 async function run() {
   load();
+  loadMetrics();
   listen();
+  metrics.listen();
   onChange(refresh);
+  onChoice(metrics.refresh);
   addEventListener("hashchange", showView);
-  addEventListener("popstate", () => { load(); refresh(); });
+  addEventListener("popstate", () => { load(); loadMetrics(); showView(); });
   document.addEventListener("keydown", key);
   await Promise.all([showView(), strip(), fieldNames()]);
   if (state.record) await open(state.record);
@@ -58,6 +69,7 @@ async function run() {
     await strip();
     if (view() === "logs") await tick(second);
     if (view() === "logs" && second % 10 === 0) await fieldNames();
+    if (view() === "metrics") await metrics.tick(second);
     if (view() === "other" && second % 3 === 0) await groups();
   }
 }

@@ -1,4 +1,4 @@
-// Totals above every view; the views of metrics and traces, and of the backend's own state.
+// Totals above every view; the views of traces, and of the backend's own state.
 
 import { ask } from "./api.js";
 import { $, bytes, h, number, short, show, visible } from "./dom.js";
@@ -21,6 +21,7 @@ export async function strip() {
     h("span", { class: "box", title: `${number(accepted)} have arrived, ${number(held)} are held` },
       h("b", {}, short(held)), ` ${names[signal]} `, h("small", {}, `${short(rate(signal))}/s`)));
   const { size, max_size: most, problem } = status.store;
+  if (status.series.held) boxes.splice(2, 0, h("span", { class: "box", title: "Series of metrics that are held" }, h("b", {}, short(status.series.held)), " series"));
   boxes.push(h("span", { class: "box", title: `${number(size)} bytes in ${status.store.path}` }, h("b", {}, bytes(size)), most ? h("small", {}, ` of ${bytes(most)}`) : null));
   if (status.faults.length) boxes.push(h("a", { class: "box alert", href: "#status" }, `${status.faults.length} fault${status.faults.length > 1 ? "s" : ""} active`));
   if (problem) boxes.push(h("span", { class: "box alert" }, problem));
@@ -57,7 +58,7 @@ export async function groups() {
     h("details", {}, h("summary", {}, plural(Object.keys(group.resource).length)),
       h("table", { class: "fields" }, h("tbody", {}, Object.entries(group.resource).map(([name, value]) =>
         h("tr", {}, h("th", { scope: "row" }, visible(name)), h("td", {}, h("bdi", {}, visible(typeof value === "string" ? value : JSON.stringify(value))))))))),
-  ])) : h("p", { class: "empty" }, "No metrics and no traces have arrived."));
+  ])) : h("p", { class: "empty" }, "No traces have arrived."));
 }
 
 const plural = (count) => `${count} ${count === 1 ? "attribute" : "attributes"}`;

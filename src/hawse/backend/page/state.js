@@ -39,6 +39,16 @@ export function change(changes) {
 /** Change the state and the page's address only. */
 export function remember(changes) {
   Object.assign(state, changes);
+  changed();
+}
+
+const keepers = [];
+
+/** Have `keeper` add to the page's address what another view keeps there. */
+export const keep = (keeper) => keepers.push(keeper);
+
+/** Write the page's address anew. */
+export function changed() {
   const shown = new URLSearchParams();
   if (state.q) shown.set("q", state.q);
   for (const { field, how, regex } of state.filters) shown.append("f", field + how + regex);
@@ -49,6 +59,7 @@ export function remember(changes) {
   }
   if (state.facet) shown.set("facet", state.facet);
   if (state.record) shown.set("record", state.record);
+  for (const keeper of keepers) keeper(shown);
   const query = shown.toString();
   history.replaceState(null, "", location.pathname + (query ? `?${query}` : "") + location.hash);
 }
