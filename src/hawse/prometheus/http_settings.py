@@ -7,10 +7,11 @@ prometheus.io/docs/prometheus/latest/configuration, "HTTP client settings". Made
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
-from hawse.component import Problem, Section
+from hawse.component import Connects, Need, Problem, Reads, Section
 from hawse.net.settings import TLSClient, url_problems
 from hawse.values import Secret
 
@@ -170,3 +171,28 @@ class HttpClientSettings(ProxySettings, frozen=True):
         if self.authorization is None and (self.bearer_token or self.bearer_token_file):
             return Authorization(credentials=self.bearer_token, credentials_file=self.bearer_token_file)
         return self.authorization
+
+
+def client_needs(settings: HttpClientSettings, purpose: str) -> Iterator[Need]:
+    """All files that a client of these settings reads, and the token server that it asks; not whom it is for."""
+    tls = [settings.tls_config]
+    given = settings.credentials()
+    paths = [given.credentials_file if given is not None else ""]
+    if settings.basic_auth is not None:
+        paths += [settings.basic_auth.username_file, settings.basic_auth.password_file]
+    if settings.oauth2 is not None:
+        tls.append(settings.oauth2.tls_config)
+        paths.append(settings.oauth2.client_secret_file)
+        yield connects(settings.oauth2.token_url, "OAuth 2.0 tokens")
+    for header in settings.http_headers.values():
+        paths += header.files
+    for one in tls:
+        paths += [one.ca_file, one.cert_file, one.key_file]
+    for path in filter(None, paths):
+        yield Reads(path, purpose)
+
+
+def connects(url: str, purpose: str) -> Connects:
+    """The connection that a URL takes."""
+    parts = urlsplit(url)
+    return Connects(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80), "tcp", purpose)

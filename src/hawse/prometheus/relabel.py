@@ -164,10 +164,12 @@ class Relabel:
                 return None
         return labels
 
-    def dropped_by(self, labels: Labels) -> int:
-        """The number of the rule that drops the labels, -1 for none. Leaves its argument alone."""
-        after = dict(labels)
-        return next((number for number, rule in enumerate(self._rules) if not rule(after)), -1)
+    def apply(self, labels: Labels) -> int:
+        """Change the labels; the number of the rule that drops them, -1 for none."""
+        for number, rule in enumerate(self._rules):
+            if not rule(labels):
+                return number
+        return -1
 
     def explain(self, labels: Labels) -> list[Step]:
         """What each rule does, up to the one that drops. Leaves its argument alone."""

@@ -114,6 +114,10 @@ class KubernetesSDConfig(HttpClientSettings, frozen=True, kw_only=True):
         elif custom and not self.api_server:
             message = "to use a custom HTTP client configuration, api_server must be given explicitly"
             yield Problem(custom, message, "set api_server")
+        for key in ("oauth2", "http_headers"):
+            if getattr(self, key):
+                message = f"{key} is not supported for the API server"
+                yield Problem(key, message, "use authorization, basic_auth, tls_config or kubeconfig_file")
         if self.namespaces.own_namespace and (self.api_server or self.kubeconfig_file):
             key = "api_server" if self.api_server else "kubeconfig_file"
             message = f"cannot use {key} and namespaces.own_namespace simultaneously"

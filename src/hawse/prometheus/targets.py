@@ -140,12 +140,12 @@ class Populate:
     def __call__(self, labels: Mapping[str, str], shared: Mapping[str, str] = _NONE) -> Target | Dropped:
         """A target, or why it is none. Keeps its arguments, which must not change."""
         found = Found(labels, shared, self._defaults)
-        discovered = found.labels()
-        kept = self.relabel(discovered)
-        if kept is None:
-            return self._dropped(found)
+        made = found.labels()
+        dropped_by = self.relabel.apply(made)
+        if dropped_by >= 0:
+            return Dropped(found, self._reasons[dropped_by], dropped_by)
         try:
-            return self._target(found, kept)
+            return self._target(found, made)
         except ValueError as error:
             return Dropped(found, str(error))
 
@@ -156,10 +156,6 @@ class Populate:
     def explain(self, found: Found) -> list[Step]:
         """What each rule of relabel_configs does to what was found."""
         return self.relabel.explain(found.labels())
-
-    def _dropped(self, found: Found) -> Dropped:
-        number = self.relabel.dropped_by(found.labels())
-        return Dropped(found, self._reasons[number], number)
 
     def _target(self, found: Found, labels: Labels) -> Target:
         address = _address(labels)

@@ -20,14 +20,21 @@ class Shares(Protocol):
 class Discoverer:
     """One source of targets.
 
-    `name` says which, for messages (`file_sd_configs[0]`). `error` says why it is behind, "" while it is not;
-    `synced` turns True once the first groups were published.
+    `name` says which, for messages (`file_sd_configs[0]`).
     """
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.error = ""
-        self.synced = False
+
+    @property
+    def error(self) -> str:
+        """Why it is behind its source, "" while it is not."""
+        raise NotImplementedError
+
+    @property
+    def synced(self) -> bool:
+        """Whether the first groups were published (there may be none)."""
+        raise NotImplementedError
 
     async def run(self, publish: Publish) -> None:
         """Find targets until cancelled. What fails is logged, and tried again.

@@ -26,9 +26,20 @@ class StaticDiscoverer(Discoverer):
     def __init__(self, configs: Sequence[StaticConfig]) -> None:
         super().__init__("static_configs")
         self._configs = configs
+        self._published = False
+
+    @property
+    def error(self) -> str:
+        """See Discoverer."""
+        return ""
+
+    @property
+    def synced(self) -> bool:
+        """See Discoverer."""
+        return self._published
 
     async def run(self, publish: Publish) -> None:
         """See Discoverer."""
         publish(groups(self._configs, "static"))
-        self.synced = True
+        self._published = True
         await asyncio.Event().wait()
