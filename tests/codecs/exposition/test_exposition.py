@@ -360,6 +360,12 @@ def test_the_report():
     assert plainly((group,)) == dict([named("up", 1, x="y"), named("scrape_duration_seconds", 0.25, x="y")])
 
 
+def test_the_report_of_a_target_that_has_gone():
+    group = Exposition({}, TARGET).report(NOW, {"up": 1.0, "scrape_series_added": 0.0}, stale=True)
+    assert group.items == 2
+    assert plainly((group,)) == dict([named("up", None), named("scrape_series_added", None)])
+
+
 # --- anything ---------------------------------------------------------------------------------------------------------
 
 NAMES = st.sampled_from(["a", "b_total", "c:d", "_e"])

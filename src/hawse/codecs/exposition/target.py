@@ -14,7 +14,15 @@ from hawse.codecs.exposition.families import Family, families
 from hawse.codecs.exposition.labels import Key, Labelling, Limits, Relabel
 from hawse.codecs.exposition.layout import Layout
 from hawse.codecs.exposition.lines import Floats, Numbers
-from hawse.codecs.exposition.points import GAUGE_SIZE, Kind, gauge_rest, metric_front, metric_head
+from hawse.codecs.exposition.points import (
+    FLAGS_BEHIND_TIME,
+    GAUGE_SIZE,
+    NO_RECORDED_VALUE,
+    Kind,
+    gauge_rest,
+    metric_front,
+    metric_head,
+)
 from hawse.codecs.exposition.segment import Before, Segment, compile_segment
 from hawse.codecs.exposition.stale import Old, clash, markers, old_points, single_markers
 from hawse.codecs.prometheus_series import series
@@ -127,15 +135,20 @@ class Exposition:
         data = memoryview(layout.stale(at))
         return tuple(self._group(part.key, (data[part.first : part.last],), part.points) for part in layout.parts)
 
-    def report(self, at: int, values: Mapping[str, float]) -> Group:
-        """What is said of the scrape itself (`up`, `scrape_duration_seconds`), as gauges with the target's labels."""
+    def report(self, at: int, values: Mapping[str, float], *, stale: bool = False) -> Group:
+        """What is said of the scrape itself (`up`, `scrape_duration_seconds`), as gauges with the target's labels.
+
+        With `stale`, markers for these series in place of the values: the target has gone.
+        """
         metrics = []
         key = self._labelling.own("up").key
         for name, value in values.items():
             labels = self._labelling.encoded(self._labelling.own(name).labels, Kind.GAUGE.attributes)
             rest = bytearray(gauge_rest)
             rest[1:9] = _report.pack(at)
-            rest[GAUGE_SIZE - 8 :] = _double.pack(value)
+            rest[GAUGE_SIZE - 8 :] = _double.pack(float("nan") if stale else value)
+            if stale:
+                rest[1 + FLAGS_BEHIND_TIME] = NO_RECORDED_VALUE
             point = b"\x0a" + varint(len(labels) + len(rest)) + labels + rest
             metrics.append(
                 metric_front(metric_head(name, {"prometheus.type": "gauge"}, "", ""), Kind.GAUGE, len(point))
