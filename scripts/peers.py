@@ -8,7 +8,8 @@ code is 1; tests are then skipped by that name (REQUIRE_PEERS=1: they fail).
 Packages come from this system's own apt, by name, in the version of this system's release, and are unpacked
 (`dpkg-deb -x`) below ${XDG_CACHE_HOME:-~/.cache}/hawse/peers/RELEASE-ARCHITECTURE: nothing is installed, no root is
 needed, and what is there already costs no call to apt. Where apt has no package lists, they are fetched into the same
-folder. Needs nothing but Python; it is run before anything else is set up.
+folder. Clients written in Python, whose requirements contradict ours, get a virtual environment of their own there, of
+which the path is the interpreter. Needs nothing but Python; it is run before anything else is set up.
 """
 
 import argparse
@@ -34,6 +35,9 @@ PROGRAMS = {
     "prometheus-pushgateway": "usr/bin/prometheus-pushgateway",
     "prometheus-redis-exporter": "usr/bin/prometheus-redis-exporter",
 }
+# Python packages, in the version that they are known to work in.
+CLIENTS = {"opentelemetry-exporter-prometheus-remote-write": "0.66b1"}  # wants protobuf < 7
+NAMES = (*PROGRAMS, *CLIENTS)
 _VERSION = ".version"  # in a package's folder, written last
 _REFUSED = "refused-{}"  # so that a machine without a registry is not asked by every test run
 _ASK_AGAIN = 600.0  # seconds
@@ -69,9 +73,11 @@ class Cache:
     def find(self, name: str) -> Program | None:
         """The program, if it was unpacked before."""
         version = self.folder / name / _VERSION
-        if not version.exists():
+        path = self.folder / name / PROGRAMS.get(name, "bin/python")
+        if not version.exists() or not path.exists():
             return None
-        return Program(name, version.read_text().strip(), self.folder / name / PROGRAMS[name])
+        found = Program(name, version.read_text().strip(), path)
+        return None if CLIENTS.get(name, found.version) != found.version else found
 
     def get(self, name: str) -> Program:
         """The program, fetched if need be. Raises Unavailable."""
@@ -81,7 +87,7 @@ class Cache:
         if refused.exists() and time.time() - refused.stat().st_mtime < _ASK_AGAIN:
             raise Unavailable(refused.read_text())
         try:
-            self._fetch(name)
+            (self._install if name in CLIENTS else self._fetch)(name)
         except Unavailable as why:
             refused.write_text(str(why))
             raise
@@ -103,6 +109,19 @@ class Cache:
             (Path(work) / "root" / _VERSION).write_text(version)
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (Path(work) / "root").rename(self.folder / name)
+
+    def _install(self, name: str) -> None:
+        """Made where it stays: an environment can't be moved."""
+        place = self.folder / name
+        shutil.rmtree(place, ignore_errors=True)
+        try:
+            _run(sys.executable, "-m", "venv", str(place))
+            pip = (str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+            _run(*pip, f"{name}=={CLIENTS[name]}")
+        except Unavailable:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        (place / _VERSION).write_text(CLIENTS[name])
 
     def _download(self, name: str, work: Path) -> Path:
         """Without lists of its own first; apt's are as old as its last update, so a miss has them fetched."""
@@ -155,18 +174,19 @@ def _run(*argv: str, cwd: Path | None = None) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Unavailable(f"{argv[0]}: {error}") from None
     if done.returncode:
-        said = [line for line in done.stderr.splitlines() if line.startswith("E:")] or done.stderr.splitlines()
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        said = [line for line in lines if line.startswith(("E:", "ERROR:"))] or lines
         raise Unavailable(f"{argv[0]}: {said[0] if said else f'exit code {done.returncode}'}")
     return done.stdout
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is given: {', '.join(PROGRAMS)}")
-    names = parser.parse_args().names or list(PROGRAMS)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all if none is given: {', '.join(NAMES)}")
+    names = parser.parse_args().names or list(NAMES)
     for name in names:
-        if name not in PROGRAMS:
-            parser.error(f"{name} is not known here; known: {', '.join(PROGRAMS)}")
+        if name not in NAMES:
+            parser.error(f"{name} is not known here; known: {', '.join(NAMES)}")
     cache, missing = Cache(), 0
     with cache.locked():
         for name in names:
