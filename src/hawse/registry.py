@@ -17,6 +17,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.RECEIVER: {
         "filelog": "hawse.receivers.filelog",
         "otlp": "hawse.receivers.otlp",
+        "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",
     },
     Kind.PROCESSOR: {
         "filter": "hawse.processors.filter",

@@ -28,6 +28,7 @@ MINIMAL = {
     ("receiver", "filelog"): {"include": ["{tmp}/*.log"]},
     ("receiver", "otlp"): {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}},
     ("processor", "filter"): {"metrics": {"metric": ['name == "up"']}},
+    ("receiver", "prometheusremotewrite"): {"endpoint": "127.0.0.1:0"},
     ("processor", "k8sattributes"): {"auth_type": "kubeConfig", "kube_config_path": "{tmp}/kubeconfig"},
     ("processor", "resource"): {"attributes": [{"key": "a", "value": "b", "action": "upsert"}]},
     ("processor", "source"): {},

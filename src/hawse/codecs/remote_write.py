@@ -1,0 +1,298 @@
+"""Prometheus remote write, 1.0 and 2.0, to groups of OTLP metrics (prometheus.io/docs/specs/prw/remote_write_spec).
+
+Nearly all series come again and again, with one sample each: `Form`s remember them, and which comes after which, so
+that such a series costs one comparison of its bytes; values and times are read and written for all at once. Every
+other series takes the long way, `Reading.take`.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hawse.codecs import remote_write_histograms as native
+from hawse.codecs import remote_write_output as output
+from hawse.codecs.otlp import TooMany
+from hawse.codecs.remote_write_cache import NOTHING, Form, Forms
+from hawse.codecs.remote_write_columns import Numbers
+from hawse.codecs.remote_write_schema import GAUGE_HINT
+from hawse.codecs.remote_write_series import UNKNOWN, Family, Invalid, Labels, Series, Slot, Usage, describe
+
+if TYPE_CHECKING:
+    from hawse.batch import Group
+
+TURN = 0.005  # seconds of work without a turn for others
+_STORIES = 20_000
+_BUCKETS = 1 << 22  # that the histograms of a request may unfold to
+
+
+class Written:
+    """What became of a request. `groups` share a buffer that is theirs.
+
+    `samples`, `histograms` and `exemplars` are what is in the groups. `invalid` counts what is not, by reason;
+    `message` tells the first of it. `lonely` exemplars came without a sample of their series.
+    """
+
+    def __init__(self) -> None:
+        self.groups: Sequence[Group] = ()
+        self.samples = 0
+        self.histograms = 0
+        self.exemplars = 0
+        self.lonely = 0
+        self.invalid: dict[str, int] = {}
+        self.message = ""
+
+
+class Limits:
+    """What a request may cost: samples and other parts, bytes that it unfolds to."""
+
+    def __init__(self, items: int = 200_000, size: int = 80 << 20) -> None:
+        self.items = items
+        self.size = size
+
+
+class Memory:
+    """What is remembered from request to request, of all senders, at most about `limit` bytes."""
+
+    def __init__(self, limit: int, resource_labels: Mapping[str, str]) -> None:
+        self.usage = Usage()
+        self.forms = Forms(limit, self.usage)
+        self.series = Series(resource_labels, self.usage)
+        self.families = Families(self.series, limit // 8)
+        self._limit = limit // 8
+        self._symbols: dict[bytes, bytes] = {}
+        self._size = 0
+        self._stories: dict[tuple[Family, int], tuple[Family, int]] = {}
+
+    def symbol(self, text: bytes) -> bytes:
+        """The same text, as the same object as the last time where it can be: such are compared at once."""
+        found = self._symbols.get(text)
+        if found is None:
+            self._size += 130 + len(text)
+            if self._size > self._limit:
+                self._symbols.clear()
+                self._size = 0
+            found = self._symbols[text] = text
+        return found
+
+    def story(self, family: Family, start: int) -> tuple[Family, int]:
+        """Metadata and start time as one object, the same as the last time where it can be."""
+        if len(self._stories) > _STORIES:
+            self._stories.clear()
+        return self._stories.setdefault((family, start), (family, start))
+
+
+class Families:
+    """Metadata that came by themselves (1.0), by the family's name. The oldest make room for new ones."""
+
+    def __init__(self, series: Series, limit: int) -> None:
+        self._series = series
+        self._limit = limit
+        self._size = 0
+        self._known: dict[bytes, Family] = {}
+
+    def learn(self, name: bytes, family: Family) -> None:
+        """From now on, and for metrics that are known already."""
+        old = self._known.pop(name, None)
+        self._known[name] = family
+        self._size += _size(name, family) - (_size(name, old) if old else 0)
+        while self._size > self._limit and self._known:
+            oldest = next(iter(self._known))
+            self._size -= _size(oldest, self._known.pop(oldest))
+        if family != old:
+            for suffix in (b"", *_SUFFIXES):
+                metric = self._series.metric(name + suffix)
+                if metric is not None:
+                    metric.family = self.of(metric.name)
+
+    def of(self, name: bytes) -> Family:
+        """What is known of a series of that name."""
+        found = self._known.get(name)
+        if found is not None:
+            return found
+        for suffix, types in _SUFFIXES.items():
+            if name.endswith(suffix):
+                found = self._known.get(name[: -len(suffix)])
+                if found is not None and found.type in types:
+                    # A counter's series is the counter; those of a histogram or summary are parts of it.
+                    return found if found.type in {"counter", "info"} else found._replace(type="unknown")
+        return UNKNOWN
+
+
+# By which names series go beside their family's (OpenMetrics 1.0, "Suffixes").
+_PARTS = frozenset({"histogram", "gaugehistogram", "summary"})
+_SUFFIXES = {
+    b"_total": frozenset({"counter"}),
+    b"_bucket": _PARTS,
+    b"_count": _PARTS,
+    b"_sum": _PARTS,
+    b"_gcount": _PARTS,
+    b"_gsum": _PARTS,
+    b"_info": frozenset({"info"}),
+}
+
+
+def _size(name: bytes, family: Family) -> int:
+    return 400 + len(name) + len(family.help) + len(family.unit)
+
+
+class _Number:
+    """A sample that took the long way."""
+
+    __slots__ = ("attributes", "bits", "exemplars", "slot", "start", "time")
+
+    def __init__(self, slot: Slot, attributes: bytes, start: int, time: int, bits: int) -> None:
+        self.slot = slot
+        self.attributes = attributes
+        self.start = start
+        self.time = time
+        self.bits = bits
+        self.exemplars: list[bytes] = []
+
+    def encode(self) -> bytes:
+        return output.number(self.attributes, self.start, self.time, self.bits, self.exemplars)
+
+
+class Reading:
+    """A request that is being read."""
+
+    def __init__(self, memory: Memory, limits: Limits) -> None:
+        self.memory = memory
+        self.written = Written()
+        self.forms: list[Form] = []
+        self.last = NOTHING
+        self._items = limits.items
+        self._size = limits.size
+        self._limits = limits
+        self._buckets = [_BUCKETS]
+        self._numbers: list[_Number] = []
+        self._histograms: dict[Slot, list[bytes]] = {}
+        self._exemplars: list[tuple[Slot, bytes, list[bytes]]] = []  # of series without a sample of their own
+
+    def spend(self, items: int, size: int = 0) -> None:
+        """Count parts, and bytes they come to. Raises TooMany."""
+        self._items -= items
+        self._size -= size
+        if self._items < 0 or self._items < len(self.forms):
+            raise TooMany(f"the request has more than {self._limits.items} samples and other parts")
+        if self._size < 0:
+            raise TooMany(f"the request unfolds to more than {self._limits.size} bytes")
+
+    def invalid(self, error: Invalid, items: int) -> None:
+        """Leave something out."""
+        written = self.written
+        written.invalid[error.reason] = written.invalid.get(error.reason, 0) + max(1, items)
+        written.message = written.message or str(error)
+
+    def take(
+        self, labels: Labels, message: Any, exemplars: Sequence[tuple[Labels, float, int]], family: Family, *, own: bool
+    ) -> None:
+        """A series of any form: `message` is a TimeSeries of either version."""
+        created = message.created_timestamp if own else 0
+        samples, histograms = message.samples, message.histograms
+        items = len(samples) + len(histograms)
+        self.spend(1 + items + len(exemplars))
+        try:
+            slot, attributes = self.memory.series.slot(labels, family, own=own)
+        except Invalid as error:
+            self.invalid(error, items + len(exemplars))
+            return
+        self.spend(0, items * (len(attributes) + 40))
+        ready = self._ready(exemplars)
+        for sample in samples:
+            try:
+                since = sample.start_timestamp or created
+                start = native.nanoseconds(since) if since else 0
+                at = native.nanoseconds(sample.timestamp)
+            except Invalid as error:
+                self.invalid(_of(labels, error), 1)
+                continue
+            self._numbers.append(_Number(slot, attributes, start, at, native.bits(sample.value)))
+        for number, histogram in enumerate(histograms):
+            last = number == len(histograms) - 1
+            self._histogram(labels, slot, attributes, histogram, created, ready if last else [])
+        if ready and not histograms:
+            self._exemplars.append((slot, attributes, ready))
+
+    def _histogram(
+        self, labels: Labels, slot: Slot, attributes: bytes, message: Any, created: int, exemplars: list[bytes]
+    ) -> None:
+        try:
+            points, encoded = native.point(message, attributes, created, exemplars, self._buckets)
+        except Invalid as error:
+            self.invalid(_of(labels, error), 1)
+            return
+        self.spend(0, len(encoded))
+        series = self.memory.series
+        gauge = message.reset_hint == GAUGE_HINT
+        self._histograms.setdefault(series.beside(slot, points, gauge=gauge), []).append(encoded)
+        self.written.histograms += 1
+        self.written.exemplars += len(exemplars)
+
+    def _ready(self, exemplars: Sequence[tuple[Labels, float, int]]) -> list[bytes]:
+        ready = []
+        for labels, value, at in exemplars:
+            try:
+                ready.append(native.exemplar(labels, value, at))
+            except Invalid as error:
+                self.invalid(error, 1)
+        self.spend(0, sum(map(len, ready)))
+        return ready
+
+    def finish(self, values: Numbers, times: Numbers) -> Written:
+        """Encode what was read; `values` and `times` are those of `forms`."""
+        written = self.written
+        forms = self.forms
+        points = output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
+        for index in np.flatnonzero(values == np.uint64(native.STALE)).tolist():
+            self._by_hand(points, index, ())
+        if self._exemplars:
+            self._attach(points)
+        for one in self._numbers:
+            points.others.setdefault(one.slot, []).append(one.encode())
+        for slot, encoded in self._histograms.items():
+            points.others.setdefault(slot, []).extend(encoded)
+        written.samples = len(forms) + len(self._numbers)
+        if points.slots or points.others:
+            written.groups = output.groups(points, self._limits.size)
+        return written
+
+    def _by_hand(self, points: output.Points, index: int, exemplars: Sequence[bytes]) -> None:
+        form = self.forms[index]
+        bits, at = int(points.values[index]), int(points.times[index])
+        points.replace(index, output.number(form.attributes, form.start, at, bits, exemplars))
+
+    def _attach(self, points: output.Points) -> None:
+        """Exemplars come beside the samples of their series, in an element of their own; points are where they live."""
+        numbers = {(id(one.slot), one.attributes): one for one in self._numbers}
+        indices: dict[tuple[int, bytes], int] = {}
+        if any((id(slot), attributes) not in numbers for slot, attributes, _ in self._exemplars):
+            indices = {(id(form.slot), form.attributes): index for index, form in enumerate(self.forms)}
+        gathered: dict[int, list[bytes]] = {}
+        for slot, attributes, exemplars in self._exemplars:
+            key = (id(slot), attributes)
+            if (one := numbers.get(key)) is not None:
+                one.exemplars += exemplars
+            elif (index := indices.get(key)) is not None:
+                gathered.setdefault(index, []).extend(exemplars)
+            else:
+                self.written.lonely += len(exemplars)
+                continue
+            self.written.exemplars += len(exemplars)
+        for index, exemplars in gathered.items():
+            self._by_hand(points, index, exemplars)
+
+
+def _of(labels: Labels, error: Invalid) -> Invalid:
+    return Invalid(error.reason, f"{describe(labels)}: {error}")
+
+
+async def breathe(since: float) -> float:
+    """Give others their turn where it is due; the time since when it is ours."""
+    now = time.perf_counter()
+    if now - since > TURN:
+        await asyncio.sleep(0)
+        return time.perf_counter()
+    return since

@@ -1,0 +1,107 @@
+"""What is remembered of series that come again and again, in bounded memory.
+
+A `Form` is a series of one sample, as it is encoded: everything of it that is the same the next time, and what it
+comes to in OTLP. A series that comes with a value and with zero, which protobuf leaves out, has two.
+"""
+
+from collections.abc import Hashable
+
+from hawse.codecs.remote_write_series import Slot, Usage, template
+
+EPOCH = 300.0  # seconds; what was not seen for one to two of them is forgotten
+_AROUND = 420  # bytes of a form's object, its two buffers' headers and its share of the table, measured
+_LARGEST = 32 << 10  # bytes of a form that is remembered
+
+
+class Form:
+    """`head` is what it begins with on the wire (1.0), or what tells it (2.0). `point` is the template of its point.
+
+    `span` is its length on the wire (1.0), `zero` whether the value is left out there, `next` what came after it last
+    time.
+    """
+
+    __slots__ = ("cost", "head", "next", "point", "slot", "span", "start", "used", "zero")
+
+    def __init__(self, head: Hashable, slot: Slot, attributes: bytes, *, start: int = 0, cost: int) -> None:
+        """`attributes` are fields 7 of a point, `start` is its start time in Unix ns, `cost` the size of `head`."""
+        self.head = head
+        self.slot = slot
+        self.start = start
+        self.point = template(attributes, start)
+        self.cost = _AROUND + cost + len(self.point)
+        self.span = 0
+        self.zero = False
+        self.used = 0
+        self.next: Form = NOTHING
+
+    @property
+    def attributes(self) -> bytes:
+        """What the template was made from."""
+        begin = 2 if self.point[1] < 128 else 3 if self.point[2] < 128 else 4 if self.point[3] < 128 else 5
+        return self.point[begin : -27 if self.start else -18]
+
+    def follows(self, before: "Form") -> None:
+        """Expect this one behind that one the next time; both must be remembered, else they would be kept alive."""
+        if before.used and self.used:
+            before.next = self
+
+
+class _Nothing(Form):
+    """What no series begins with: stands where nothing is known."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        self.head: Hashable = b"\xff\xff\xff\xff\xff\xff\xff\xff"  # a tag of the wire type 7, which there is not
+        self.used = 0
+        self.next = self
+
+
+NOTHING: Form = _Nothing()
+
+
+class Forms:
+    """Forms by head, at most `limit` bytes of them and of what they refer to.
+
+    When it is full, what is new is not remembered until something old is forgotten: of more series than fit, as many
+    as fit stay cheap, and a stranger who sends ever new ones takes nothing away from those who were there before.
+    """
+
+    def __init__(self, limit: int, usage: Usage) -> None:
+        self._limit = limit
+        self._usage = usage
+        self._forms: dict[Hashable, Form] = {}
+        self.get = self._forms.get
+        self.epoch = 0
+        self.full = 0  # forms that there was no room for
+
+    def __len__(self) -> int:
+        return len(self._forms)
+
+    def remember(self, form: Form) -> None:
+        """Keep a new form, if there is room."""
+        if form.cost > _LARGEST or self._usage.bytes + form.cost > self._limit:
+            self.full += 1
+            return
+        form.used = self.epoch
+        self._forms[form.head] = form
+        self._usage.bytes += form.cost
+
+    def turn(self, now: float) -> None:
+        """Tell the time, in seconds: forget what has not been seen for a while."""
+        epoch = int(now / EPOCH) + 1
+        if epoch == self.epoch:
+            return
+        self.epoch = epoch
+        oldest = epoch - 1
+        kept = {}
+        for head, form in self._forms.items():
+            if form.used >= oldest:
+                kept[head] = form
+                if form.next.used < oldest and form.next is not NOTHING:
+                    form.next = NOTHING
+            else:
+                form.next = NOTHING  # a chain of forgotten ones would keep itself alive
+                self._usage.bytes -= form.cost
+        self._forms = kept
+        self.get = kept.get
