@@ -52,7 +52,7 @@ function drawNames() {
   const matching = all.filter(({ name, description }) => name.toLowerCase().includes(wanted) || (wanted && description.toLowerCase().includes(wanted)));
   const rows = matching.slice(0, 300).map(({ name, type, series, description }) => h("li", {}, h("button", {
     type: "button", class: name === shown ? "on" : null, title: [name, type, description].filter(Boolean).join(" · "), onclick: () => pick(name),
-  }, h("span", { class: "name" }, h("bdi", {}, middle(visible(name), 38))), h("span", { class: "rate" }, number(series)))));
+  }, h("span", { class: "name" }, h("bdi", {}, middle(visible(name), 32))), h("span", { class: "rate" }, number(series)))));
   if (matching.length > rows.length) rows.push(h("li", { class: "empty" }, `and ${number(matching.length - rows.length)} more: type a part of the name`));
   if (!rows.length) rows.push(h("li", { class: "empty" }, all.length ? "No name has that in it." : "No metrics have arrived."));
   show($("names"), rows);
@@ -166,7 +166,7 @@ export function drawLines() {
   const step = answer.step_seconds * 1000;
   const unit = all.find(({ name }) => name === shown)?.unit ?? "";
   $("plotted").textContent = [
-    `${number(answer.series.length)} ${answer.series.length === 1 ? "series" : "series"}`,
+    `${number(answer.series.length)} series`,
     answer.more ? `of ${number(answer.matched)}: choose labels to see others` : answer.matched > answer.series.length ? `with values here, of ${number(answer.matched)}` : "",
     `a value each ${seconds(step)}`, answer.mode === "rate" ? `per second${unit ? `, in ${unit}` : ""}` : unit,
   ].filter(Boolean).join(", ");
@@ -178,23 +178,23 @@ export function drawLines() {
   legend(all_);
 }
 
-/** The labels that tell series apart; those that say the same as another one are left out. */
+/** The labels that tell series apart, as few as do: of those that say the same, what people call things by. */
 function telling(found) {
-  const names_ = [...new Set(found.flatMap((labels_) => Object.keys(labels_)))];
-  const said = new Set();
-  return names_.sort((one, other) => weight(one) - weight(other)).filter((name) => {
-    const values = found.map((labels_) => labels_[name] ?? "");
-    const text = JSON.stringify(values);
-    if (new Set(values).size < 2 || said.has(text)) return false;
-    said.add(text);
+  const names_ = [...new Set(found.flatMap((labels_) => Object.keys(labels_)))].sort((one, other) => weight(one) - weight(other));
+  let apart = found.map(() => "");
+  return names_.filter((name) => {
+    const finer = found.map((labels_, at) => `${apart[at]}\u0000${labels_[name] ?? ""}`);
+    if (new Set(finer).size === new Set(apart).size) return false;
+    apart = finer;
     return true;
   });
 }
 
 /** What people call things by comes first; what machines do, last. */
 function weight(name) {
-  const order = ["job", "namespace", "k8s.namespace.name", "pod", "k8s.pod.name", "container", "k8s.container.name", "instance"];
+  const order = ["job", "k8s.pod.name", "pod", "k8s.container.name", "container"];
   if (order.includes(name)) return order.indexOf(name);
+  if (["instance", "k8s.namespace.name", "namespace"].includes(name)) return 500;
   return /uid|\.id$|hash|revision/.test(name) ? 1000 : 100 + name.length;
 }
 

@@ -62,8 +62,8 @@ function scale(lines) {
     }
   }
   if (low > high) return [0, 1, [0, 1]];
-  if (low >= 0 && low < 0.7 * high) low = 0;
-  if (low === high) [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1];
+  if (low >= 0 && (low < 0.7 * high || low === high)) low = 0;
+  if (low === high) [low, high] = low === 0 ? [0, 1] : [low * 1.1, low * 0.9];
   const raw = (high - low) / 5;
   const size = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((one) => one * size >= raw) * size;
@@ -161,5 +161,5 @@ const trim = (value) => String(Number(value.toPrecision(4)));
 
 /** A value as exactly as is of use. */
 export const exact = (value) => (value === null ? "–" : Math.abs(value) >= 1e15 || (value !== 0 && Math.abs(value) < 1e-6)
-  ? value.toExponential(4) : Number(value.toPrecision(8)).toLocaleString("en-US", { maximumFractionDigits: 8 }));
+  ? value.toExponential(4) : Number(value.toPrecision(6)).toLocaleString("en-US", { maximumFractionDigits: 8 }));
 
