@@ -6,6 +6,7 @@ As Prometheus' PopulateLabels (scrape/target.go) does it.
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
@@ -159,7 +160,7 @@ class Populate:
 
     def _target(self, found: Found, labels: Labels) -> Target:
         address = _address(labels)
-        interval, timeout = _times(labels)
+        interval, timeout = _times(labels.get("__scrape_interval__", ""), labels.get("__scrape_timeout__", ""))
         histograms = Histograms(
             _flag(labels, "__scrape_native_histograms__"),
             _flag(labels, "__always_scrape_classic_histograms__"),
@@ -181,8 +182,10 @@ class Populate:
             if name.startswith(PARAM):
                 param = name.removeprefix(PARAM)
                 params[param] = (value, *params.get(param, ())[1:])
+        if not params:
+            return Url(labels["__scheme__"], address, labels.get("__metrics_path__", ""), "")
         query = "&".join(f"{quote_plus(name)}={quote_plus(value)}" for name in sorted(params) for value in params[name])
-        return Url(labels.get("__scheme__", ""), address, labels.get("__metrics_path__", ""), query)
+        return Url(labels["__scheme__"], address, labels.get("__metrics_path__", ""), query)
 
 
 def populate(labels: Mapping[str, str], config: ScrapeConfig, shared: Mapping[str, str] = _NONE) -> Target | Dropped:
@@ -212,21 +215,23 @@ def _address(labels: Labels) -> str:
     return address
 
 
-def _times(labels: Labels) -> tuple[float, float]:
-    found = []
-    for what in ("interval", "timeout"):
-        text = labels.get(f"__scrape_{what}__", "")
-        try:
-            value = PromDuration.parse(text)
-        except ValueError as error:
-            raise ValueError(f"error parsing scrape {what}: {error}") from None
-        if not value:
-            raise ValueError(f"scrape {what} cannot be 0")
-        found.append(value)
-    interval, timeout = found
-    if timeout > interval:
+@lru_cache(1024)
+def _times(interval: str, timeout: str) -> tuple[float, float]:
+    """Seconds. Raises ValueError."""
+    every, within = _time("interval", interval), _time("timeout", timeout)
+    if within > every:
         raise ValueError(f'scrape timeout cannot be greater than scrape interval ("{timeout}" > "{interval}")')
-    return float(interval), float(timeout)
+    return every, within
+
+
+def _time(what: str, text: str) -> float:
+    try:
+        value = PromDuration.parse(text)
+    except ValueError as error:
+        raise ValueError(f"error parsing scrape {what}: {error}") from None
+    if not value:
+        raise ValueError(f"scrape {what} cannot be 0")
+    return float(value)
 
 
 def _key(labels: Labels, url: Url) -> bytes:
