@@ -17,6 +17,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.RECEIVER: {
         "filelog": "hawse.receivers.filelog",
         "otlp": "hawse.receivers.otlp",
+        "prometheus": "hawse.receivers.prometheus",
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",
     },
     Kind.PROCESSOR: {
@@ -34,6 +35,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     },
     Kind.CONNECTOR: {
         "forward": "hawse.connectors.forward",
+        "routing": "hawse.connectors.routing",
     },
     Kind.EXTENSION: {
         "file_storage": "hawse.extensions.file_storage",

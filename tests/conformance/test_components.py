@@ -27,6 +27,9 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "components.md"
 MINIMAL = {
     ("receiver", "filelog"): {"include": ["{tmp}/*.log"]},
     ("receiver", "otlp"): {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}},
+    ("receiver", "prometheus"): {
+        "config": {"scrape_configs": [{"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]}]}
+    },
     ("processor", "filter"): {"metrics": {"metric": ['name == "up"']}},
     ("receiver", "prometheusremotewrite"): {"endpoint": "127.0.0.1:0"},
     ("processor", "k8sattributes"): {"auth_type": "kubeConfig", "kube_config_path": "{tmp}/kubeconfig"},
@@ -38,6 +41,7 @@ MINIMAL = {
     ("exporter", "otlphttp"): {"endpoint": "http://127.0.0.1:1"},
     ("exporter", "sumologic"): {"endpoint": "http://127.0.0.1:1/receiver"},
     ("connector", "forward"): {},
+    ("connector", "routing"): {"table": [{"condition": 'attributes["a"] == "b"', "pipelines": ["logs/2"]}]},
     ("extension", "file_storage"): {"directory": "{tmp}/state"},
     ("extension", "health_check"): {"endpoint": "127.0.0.1:0"},
 }

@@ -177,7 +177,8 @@ def _bare(name: str) -> str:
 
 def _exposed(family: Family, *, without_type_suffix: bool, without_units: bool) -> str:
     name = re.sub(r"[^a-zA-Z0-9_:]", "_", family.name)
-    if not name.startswith("hawse_"):  # what OpenTelemetry has no name for
+    # What OpenTelemetry has no name for; and what Prometheus has, and the Collector's prometheus receiver with it.
+    if not name.startswith(("hawse_", "prometheus_")):
         name = f"otelcol_{name}"
     unit = _UNITS.get(family.unit, "")
     if unit and not without_units and not name.endswith(f"_{unit}"):

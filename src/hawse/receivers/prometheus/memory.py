@@ -1,0 +1,76 @@
+"""How much scraping may hold: bodies while they come and are read, batches until they are taken, series for good."""
+
+import asyncio
+
+from hawse.net.budget import Budget
+from hawse.prometheus.http import FetchError
+
+_PATIENCE = 3.0  # seconds that a body waits for room, holding what it has: others may do the same
+_FIRST = 64 << 10  # bytes that a target is believed to send before it has sent any
+_SERIES = 3  # bytes that are held for a byte of a body with new series, about
+_SHARE = 0.6  # of the process's memory that series may take
+
+
+class Memory:
+    """Of one receiver. `series` are the bytes that all targets' series take.
+
+    `turn` lets one body be read at a time: reading is work for the processor, which there is one of, and takes some
+    times the body's size.
+    """
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.series = 0
+        self.turn = asyncio.Lock()
+
+    async def hold(self, expected: int) -> "Held":
+        """Wait until there is room for a body of the size that the last one had."""
+        size = max(expected, _FIRST)
+        await self.budget.wait(size)
+        return Held(self.budget, size)
+
+    def check(self, size: int, before: int) -> None:
+        """Refuse a body whose new series would take more than there is for them. Raises FetchError."""
+        more = _SERIES * (size - before)
+        most = int(_SHARE * self.budget.memory_limit)
+        if more > 0 and size > _FIRST and self.series + more > most:
+            message = (
+                f"its series would take about {more >> 20} MiB, {self.series >> 20} MiB of {most >> 20} are taken; "
+                "set a sample_limit, or give the process more memory (service.memory_limit)"
+            )
+            raise FetchError("memory", message)
+
+
+class Held:
+    """What one scrape holds of the budget."""
+
+    def __init__(self, budget: Budget, size: int) -> None:
+        self._budget = budget
+        self.size = size
+
+    async def grow(self, size: int) -> None:
+        """A body is about to have this size. Raises FetchError where there is no room for it for a while."""
+        more = size - self.size
+        if more <= 0:
+            return
+        if not self._budget.acquire(more, self.size):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._budget.wait(more)
+            except TimeoutError:
+                message = (
+                    f"no memory for a body of {size} bytes: {self._budget.used} of {self._budget.limit} are in use"
+                )
+                raise FetchError("memory", message) from None
+        self.size = size
+
+    def become(self, size: int) -> None:
+        """The body has been read; a batch of this size came of it."""
+        self._budget.release(self.size)
+        self._budget.charge(size)
+        self.size = size
+
+    def release(self) -> None:
+        """Nothing is held any more."""
+        size, self.size = self.size, 0
+        self._budget.release(size)
