@@ -8,7 +8,7 @@ drains still finds a consumer.
 
 import enum
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import msgspec
@@ -326,10 +326,27 @@ class RequestExporter(Exporter):
             await self.send(request)
 
 
-class Connector(Component):
-    """An exporter at the end of some pipelines and a receiver at the start of others."""
+class Routes(Protocol):
+    """What a connector that chooses between the pipelines behind it (`by_pipeline`) is given as `outputs`.
 
-    def __init__(self, config: Any, context: Context, outputs: Mapping[Signal, Consumer]) -> None: ...
+    Its Config names them by fields of `values.PipelineID`.
+    """
+
+    async def deliver(self, parts: Sequence[tuple[Batch, Sequence[str]]]) -> None:
+        """Hand parts of a batch to pipelines, each to all that are named beside it. Answers for all of them.
+
+        Names of pipelines of another signal than the batch's are passed over. Where some have taken their part and
+        others are busy, only those are tried again, here. Raises as `Consumer.consume`: Busy only if nothing was taken.
+        """
+
+
+class Connector(Component):
+    """An exporter at the end of some pipelines and a receiver at the start of others.
+
+    `outputs` is a consumer for each signal, which may be several pipelines at once; with `by_pipeline`, Routes.
+    """
+
+    def __init__(self, config: Any, context: Context, outputs: Any) -> None: ...
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
@@ -410,7 +427,10 @@ class ExporterFactory(Factory[C]):
 
 
 class ConnectorFactory(Factory[C]):
-    """Makes a Connector. `converts` says what comes out of what: pairs of signals, each to itself if not given."""
+    """Makes a Connector. `converts` says what comes out of what: pairs of signals, each to itself if not given.
+
+    `by_pipeline`: it is given Routes, and says what goes to which pipeline.
+    """
 
     kind = Kind.CONNECTOR
 
@@ -424,9 +444,11 @@ class ConnectorFactory(Factory[C]):
         signals: set[Signal] | frozenset[Signal] = ALL_SIGNALS,
         stability: Stability = Stability.ALPHA,
         converts: frozenset[tuple[Signal, Signal]] | None = None,
+        by_pipeline: bool = False,
     ) -> None:
         super().__init__(type, config, create, needs=needs, signals=signals, stability=stability)
         self.converts = frozenset((signal, signal) for signal in self.signals) if converts is None else converts
+        self.by_pipeline = by_pipeline
 
 
 class ExtensionFactory(Factory[C]):

@@ -149,3 +149,17 @@ class ExtensionID(ComponentID):
     """A reference to an extension (`storage: file_storage`): the graph checks that the service runs it."""
 
     __slots__ = ()
+
+
+class PipelineID(ComponentID):
+    """A reference of a connector to a pipeline behind it (`metrics/audit`): the graph checks that it is there."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, value: Any) -> Self:
+        """Check the form; raise ValueError where it is wrong."""
+        try:
+            return super().parse(value)
+        except ValueError:
+            raise ValueError(f'{value!r} is no pipeline; write its name, such as "metrics" or "logs/audit"') from None

@@ -1,7 +1,7 @@
 """The whole document → components with their decoded Configs, and the service section."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -12,9 +12,10 @@ from hawse.config.nearest import did_you_mean, nearest
 from hawse.config.settings import Service
 from hawse.config.tree import Node, error, join
 from hawse.diagnostics import Finding
-from hawse.values import ComponentID, ExtensionID
+from hawse.values import ComponentID, ExtensionID, PipelineID
 
 SECTIONS = {f"{kind}s": kind for kind in Kind}
+R = TypeVar("R", bound=ComponentID)
 
 
 class Factories(Protocol):
@@ -40,16 +41,21 @@ class Configured(msgspec.Struct, frozen=True):
     factory: Factory[Any] | None
     config: Any
     extensions: tuple[tuple[str, ExtensionID], ...] = ()  # references to extensions, by path
+    pipelines: tuple[tuple[str, PipelineID], ...] = ()  # of a connector: references to pipelines behind it, by path
 
 
 class Route(msgspec.Struct, frozen=True):
     """The ids that a pipeline names, as far as they are ids: read leniently, so that one bad key in a service
     section does not hide what is wrong with its references. Position in a tuple is position in the document.
+
+    `chosen` has those of the three that are given by reference (`${env:EXPORTER:-otlphttp}`): the environment chooses,
+    and what it does not choose is no mistake.
     """
 
     receivers: tuple[str, ...]
     processors: tuple[str, ...]
     exporters: tuple[str, ...]
+    chosen: frozenset[str] = frozenset()
 
 
 class Configuration(msgspec.Struct, frozen=True):
@@ -84,13 +90,25 @@ def decode(root: Node, factories: Factories, findings: list[Finding]) -> Configu
     node = root.entries["service"]
     service = Decoder(findings).struct(node, Service, "service")
     pipelines = node.entries.get("pipelines", Node(None)).entries
-    routes = {name: Route(*(_names(one, key) for key in Route.__struct_fields__)) for name, one in pipelines.items()}
+    routes = {name: _route(one) for name, one in pipelines.items()}
     return Configuration(components, None if service is FAILED else service, routes, _names(node, "extensions"))
 
 
 def plugins(root: Node) -> tuple[str, ...]:
     """The names in `service.plugins`, read before anything else: they decide which types there are."""
     return tuple(name for name in _names(root.entries.get("service", Node(None)), "plugins") if name)
+
+
+def _route(node: Node) -> Route:
+    roles = ("receivers", "processors", "exporters")
+    receivers, processors, exporters = (_names(node, role) for role in roles)
+    return Route(receivers, processors, exporters, frozenset(role for role in roles if _by_reference(node, role)))
+
+
+def _by_reference(node: Node, key: str) -> bool:
+    child = node.entries.get(key, Node(None))
+    items = child.value if isinstance(child.value, list) else []
+    return bool(child.origin or any(item.origin for item in items))
 
 
 def _names(node: Node, key: str) -> tuple[str, ...]:
@@ -130,7 +148,10 @@ class _Section:
         config = Decoder(self.findings).struct(node, factory.config, path)
         if config is FAILED:
             return Configured(self.kind, id_, path, factory, None)
-        return Configured(self.kind, id_, path, factory, config, tuple(references(config, path)))
+        extensions = tuple(references(config, path, ExtensionID))
+        return Configured(
+            self.kind, id_, path, factory, config, extensions, tuple(references(config, path, PipelineID))
+        )
 
 
 def _right_type(type_: str, kind: Kind, factories: Factories) -> str:
@@ -140,16 +161,16 @@ def _right_type(type_: str, kind: Kind, factories: Factories) -> str:
     return did_you_mean(type_, factories.types(kind), what=f"known {kind}s")
 
 
-def references(value: Any, path: str) -> Iterator[tuple[str, ExtensionID]]:
-    """Paths and ids of all extensions that a Config refers to."""
-    if isinstance(value, ExtensionID):
+def references(value: Any, path: str, kind: type[R]) -> Iterator[tuple[str, R]]:
+    """Paths and ids of all extensions (or whatever else is of `kind`) that a Config refers to."""
+    if isinstance(value, kind):
         yield path, value
     elif isinstance(value, msgspec.Struct):
         for field in shape.block(type(value)).fields.values():
-            yield from references(getattr(value, field.attribute), join(path, field.name))
+            yield from references(getattr(value, field.attribute), join(path, field.name), kind)
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from references(item, join(path, str(key)))
+            yield from references(item, join(path, str(key)), kind)
     elif isinstance(value, list | tuple):
         for number, item in enumerate(value):
-            yield from references(item, join(path, number))
+            yield from references(item, join(path, number), kind)

@@ -52,6 +52,7 @@ def describe(takes: Ruled) -> str:
             "Secret": "a secret",
             "ExtensionID": "an extension's id",
             "ComponentID": "a component's id",
+            "PipelineID": "a pipeline's name",
         }
         return words.get(name := str(kind.type.__name__), name)
     if isinstance(kind, shape.Choice):

@@ -115,6 +115,8 @@ def _connectors(configuration: Configuration) -> Iterator[Finding]:
             yield _found("HW123", connector.path, message, f"list it under {other} of another pipeline as well")
         elif isinstance(connector.factory, ConnectorFactory):
             yield from _conversions(connector, connector.factory, into, out)
+        if isinstance(connector.factory, ConnectorFactory) and connector.factory.by_pipeline:
+            yield from _routes(configuration, connector, out)
 
 
 def _conversions(
@@ -129,6 +131,24 @@ def _conversions(
         if not any((signal_of(other), signal_of(name)) in factory.converts for other in into):
             message = f'the connector "{connector.id}" gets nothing from {_some(into)} to make "{name}" of'
             yield _found("HW123", f"service.pipelines.{name}.receivers", message, _converts(factory))
+
+
+def _routes(configuration: Configuration, connector: Configured, out: list[str]) -> Iterator[Finding]:
+    """What a connector names must begin with it, and what begins with it must be named."""
+    for path, name in connector.pipelines:
+        if name not in configuration.routes:
+            fix = did_you_mean(name, out or configuration.routes, what="pipelines") or "define it in service.pipelines"
+            yield _found("HW120", path, f'there is no pipeline "{name}"', fix)
+        elif name not in out:
+            message = f'the pipeline "{name}" does not begin with the connector "{connector.id}"'
+            fix = f'list "{connector.id}" under service.pipelines.{name}.receivers'
+            yield _found("HW123", path, message, fix)
+    named = {name for _, name in connector.pipelines}
+    for other in out if connector.config is not None else ():
+        if other not in named:
+            message = f'the connector "{connector.id}" hands nothing to "{other}": it does not name it'
+            fix = f"name the pipeline in {connector.path}, or take the connector out of it"
+            yield _found("HW123", f"service.pipelines.{other}.receivers", message, fix)
 
 
 def _some(names: list[str]) -> str:
@@ -176,8 +196,9 @@ def _unused(configuration: Configuration) -> Iterator[Finding]:
     used: set[tuple[Kind, str]] = {(Kind.EXTENSION, id_) for id_ in configuration.extensions}
     for _, role, id_, _ in _uses(configuration):
         used |= {(_ROLES[role], id_), (Kind.CONNECTOR, id_)}
+    chosen = {_ROLES[role] for route in configuration.routes.values() for role in route.chosen}
     for component in configuration.all():
-        if (component.kind, component.id) not in used:
+        if (component.kind, component.id) not in used and component.kind not in chosen:
             where = "service.extensions" if component.kind is Kind.EXTENSION else "any pipeline"
             message = f'the {component.kind} "{component.id}" is defined, but not used in {where}'
             yield _found("HW121", component.path, message, severity=Severity.WARNING)

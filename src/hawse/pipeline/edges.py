@@ -4,17 +4,18 @@ The ledger's parts (`ledger.edges`) and those for health (`progress`) are put to
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from hawse.batch import Batch, Signal
 from hawse.component import Busy, Consumer, Counter, Kind, Refused
 from hawse.health import Progress
-from hawse.pipeline.fanout import FanOut
+from hawse.pipeline.fanout import FanOut, deliver
 from hawse.pipeline.ledger import Ledger
 from hawse.pipeline.ledger.accounts import Outcome
 from hawse.pipeline.ledger.component import ComponentLedger
 from hawse.pipeline.ledger.edges import Branch, Delivered, Judged, Merged, Noted, Received
+from hawse.pipeline.ledger.passage import Passage
 from hawse.pipeline.progress import Beyond, Inside
 from hawse.pipeline.telemetry import ComponentMeter
 
@@ -156,6 +157,51 @@ def copied(ways: Sequence[Consumer], ledger: Ledger, kind: Kind, id_: str, signa
     """One batch to several consumers. A copy is one more record to be accounted for."""
     number = ledger.account(signal, kind, id_, Outcome.COPIED)
     return Noted(FanOut([Branch(way, ledger) for way in ways], log), ledger, number, len(ways) - 1)
+
+
+class Routed:
+    """`component.Routes`: parts of a batch to pipelines by name. A part that goes to several counts as copied."""
+
+    def __init__(self, ways: Mapping[str, tuple[Signal, Consumer]], ledger: Ledger, id_: str, log: Log) -> None:
+        """`ways` has the signal and the consumer of each pipeline."""
+        self._ways = {name: (signal, Branch(consumer, ledger)) for name, (signal, consumer) in ways.items()}
+        self._ledger = ledger
+        self._log = log
+        self._copied = {
+            signal: ledger.account(signal, Kind.CONNECTOR, id_, Outcome.COPIED)
+            for signal in dict.fromkeys(signal for signal, _ in ways.values())
+        }
+
+    async def deliver(self, parts: Sequence[tuple[Batch, Sequence[str]]]) -> None:
+        """See `component.Routes`."""
+        ways: list[tuple[Consumer, Batch]] = []
+        copies: list[tuple[Batch, int]] = []
+        for batch, names in parts:
+            mine = [self._ways[name][1] for name in names if self._ways[name][0] is batch.signal]
+            ways += [(way, batch) for way in mine]
+            if len(mine) > 1:
+                copies.append((batch, len(mine) - 1))
+        if not ways:
+            return
+        passage = Passage(self._ledger, ways[0][1].signal)
+        try:
+            await deliver(ways, self._log)
+        except Refused as answer:
+            if answer.counted:
+                self._note(passage, copies)
+            passage.settle()
+            raise
+        except BaseException:
+            passage.discard()
+            raise
+        self._note(passage, copies)
+        passage.settle()
+
+    def _note(self, passage: Passage, copies: list[tuple[Batch, int]]) -> None:
+        for batch, times in copies:
+            number = self._copied[batch.signal]
+            named = self._ledger.sources.named(batch)
+            passage.entries += [(number, source, items * times) for source, items in named]
 
 
 # What goes in and comes out of components in the middle, as OpenTelemetry names it.

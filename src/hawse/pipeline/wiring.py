@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hawse.batch import Signal
-from hawse.component import Component, Consumer, Context, Kind
+from hawse.component import Component, ConnectorFactory, Consumer, Context, Kind
 from hawse.health import Health, Progress
 from hawse.pipeline import edges
 from hawse.pipeline.graph import Graph, Node
@@ -34,7 +34,7 @@ class Wiring:
                 made = Sending(made, node.config, context, self._ledger, self._progress(node))
                 self._health.check(node.path, made.why_full)
         else:
-            outputs = self._outputs(node)
+            outputs: Any = self._outputs(node)
             # A processor is in one pipeline, so it has one output.
             made = create(
                 node.config, context, next(iter(outputs.values())) if node.kind is Kind.PROCESSOR else outputs
@@ -43,8 +43,10 @@ class Wiring:
             self._enter(node, made)
         return made  # type: ignore[no-any-return]
 
-    def _outputs(self, node: Node) -> dict[Signal, Consumer]:
+    def _outputs(self, node: Node) -> dict[Signal, Consumer] | edges.Routed:
         meter, log = self._meter(node), ComponentLog(node.kind, node.id)
+        if isinstance(node.factory, ConnectorFactory) and node.factory.by_pipeline:
+            return self._routes(node, log)
         outputs: dict[Signal, Consumer] = {}
         for signal, ways in self._graph.outputs(node.key).items():
             # Two pipelines may lead to the same consumer (an exporter): each is a way of its own.
@@ -55,10 +57,27 @@ class Wiring:
             if node.kind is Kind.RECEIVER:
                 outputs[signal] = edges.from_receiver(consumer, meter, signal, log, self._ledger, node.id)
             else:
-                begins = signal not in self._signals_into(node)
-                ledger, own, progress = self._ledger, self.own(node), self._progress(node)
-                outputs[signal] = edges.out_of(node.kind, consumer, meter, signal, ledger, own, progress, begins=begins)
+                outputs[signal] = self._out_of(node, consumer, signal)
         return outputs
+
+    def _out_of(self, node: Node, consumer: Consumer, signal: Signal) -> Consumer:
+        begins = signal not in self._signals_into(node)
+        meter, own, progress = self._meter(node), self.own(node), self._progress(node)
+        return edges.out_of(node.kind, consumer, meter, signal, self._ledger, own, progress, begins=begins)
+
+    def _routes(self, node: Node, log: ComponentLog) -> edges.Routed:
+        """The ways out of a connector, one for each pipeline, which may begin with several consumers."""
+        targets: dict[str, tuple[Signal, list[Consumer]]] = {}
+        for signal, ways in self._graph.outputs(node.key).items():
+            for edge in ways:
+                targets.setdefault(edge.pipeline, (signal, []))[1].append(self._entries[edge.target, signal])
+        made: dict[str, tuple[Signal, Consumer]] = {}
+        for name, (signal, consumers) in targets.items():
+            consumer = consumers[0]
+            if len(consumers) > 1:
+                consumer = edges.copied(consumers, self._ledger, node.kind, node.id, signal, log)
+            made[name] = signal, self._out_of(node, consumer, signal)
+        return edges.Routed(made, self._ledger, node.id, log)
 
     def _progress(self, node: Node) -> Progress:
         return self._health.progress(node.key, node.path)
