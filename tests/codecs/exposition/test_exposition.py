@@ -118,14 +118,17 @@ def test_metrics_say_what_they_were():
     assert list(histogram.explicit_bounds) == [0.05, 1.0]
     assert (histogram.count, histogram.sum) == (144320, 53423)
     assert metrics["metric_without_timestamp_and_labels"].WhichOneof("data") == "gauge"
-    assert [one.quantile for one in metrics["rpc_duration_seconds"].summary.data_points[0].quantile_values] == [0.01, 0.99]
+    assert [one.quantile for one in metrics["rpc_duration_seconds"].summary.data_points[0].quantile_values] == [
+        0.01,
+        0.99,
+    ]
 
 
 def test_later_scrapes_only_bring_numbers_and_a_counter_that_falls_begins_anew():
     exposition = Exposition({}, TARGET)
-    body = "# TYPE a counter\na{x=\"1\"} 10\na{x=\"2\"} 20\n"
+    body = '# TYPE a counter\na{x="1"} 10\na{x="2"} 20\n'
     assert read(exposition, body).added == 2
-    second = read(exposition, "# TYPE a counter\na{x=\"1\"} 11\na{x=\"2\"} 3\n", NOW + 10**9)
+    second = read(exposition, '# TYPE a counter\na{x="1"} 11\na{x="2"} 3\n', NOW + 10**9)
     assert (second.samples, second.kept, second.added) == (2, 2, 0)
     points = otlp(second.groups).resource_metrics[0].scope_metrics[0].metrics[0].sum.data_points
     assert [(one.as_double, one.start_time_unix_nano, one.time_unix_nano) for one in points] == [
@@ -149,7 +152,9 @@ def test_a_series_that_vanishes_is_marked_and_others_keep_their_start():
         ]
     )
     metrics = otlp(after.groups).resource_metrics[0].scope_metrics[0].metrics
-    starts = {one.attributes[0].value.string_value: one.start_time_unix_nano for m in metrics for one in m.sum.data_points}
+    starts = {
+        one.attributes[0].value.string_value: one.start_time_unix_nano for m in metrics for one in m.sum.data_points
+    }
     assert starts["2"] == NOW
     assert starts["3"] == NOW + 10**9
     third = read(exposition, '# TYPE a counter\na{x="2"} 26\na{x="3"} 1\n# TYPE b gauge\nb 1\n', NOW + 2 * 10**9)
@@ -246,7 +251,10 @@ state{state="b"} 0
         assert scraped.groups[0].items == 5
         assert len(plainly(scraped.groups)) == 8
     without = body.replace(' # {span_id="00f067aa0ba902b7"} 0.7', "")
-    metrics = {one.name: one for one in otlp(read(exposition, without, NOW, OPENMETRICS).groups).resource_metrics[0].scope_metrics[0].metrics}
+    metrics = {
+        one.name: one
+        for one in otlp(read(exposition, without, NOW, OPENMETRICS).groups).resource_metrics[0].scope_metrics[0].metrics
+    }
     assert not metrics["lat"].histogram.data_points[0].exemplars
     assert len(metrics["foo_total"].sum.data_points[0].exemplars) == 1
 
@@ -280,7 +288,7 @@ def test_relabelling_drops_and_renames():
         return labels
 
     body = (
-        "gone 1\nold_thing 2\n# TYPE old_h histogram\nold_h_bucket{le=\"1\"} 1\nold_h_bucket{le=\"+Inf\"} 2\n"
+        'gone 1\nold_thing 2\n# TYPE old_h histogram\nold_h_bucket{le="1"} 1\nold_h_bucket{le="+Inf"} 2\n'
         "old_h_sum 3\nold_h_count 2\n"
     )
     exposition = Exposition({}, TARGET, relabel)
@@ -303,7 +311,7 @@ def test_relabelling_drops_and_renames():
 )
 def test_limits(limits, reason):
     exposition = Exposition({}, TARGET, None, Settings(limits=limits))
-    read(exposition, 'a 1\n')
+    read(exposition, "a 1\n")
     with pytest.raises(LimitExceeded, match=reason):
         read(exposition, 'a{long_label="12345678"} 1\nb 1\n')
     assert len(plainly(exposition.stale(NOW))) == 1

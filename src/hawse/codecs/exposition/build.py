@@ -130,7 +130,8 @@ class Family:
         elif kind == "counter":
             if suffix == "_created":
                 attributes = self._labelling.encoded(series.labels, Kind.SUM.attributes)
-                self._created[series.key, series.name.removesuffix("_created"), attributes] = number
+                base = series.name.removesuffix("_created").removesuffix("_total")
+                self._created[series.key, base, attributes] = number
             else:
                 self._number(told, Kind.SUM, kind)
         elif kind in {"info", "stateset"}:

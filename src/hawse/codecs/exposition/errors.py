@@ -6,4 +6,4 @@ class ExpositionError(ValueError):
 
 
 class LimitExceeded(ValueError):
-    """The body has more than the scrape configuration allows."""
+    """The body has more than the scrape configuration allows. The text begins with the limit's key."""

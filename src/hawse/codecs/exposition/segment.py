@@ -8,7 +8,7 @@ import numpy as np
 
 from hawse.codecs.exposition.build import Family as Builder
 from hawse.codecs.exposition.build import Identity, Point, Slots, place
-from hawse.codecs.exposition.errors import ExpositionError
+from hawse.codecs.exposition.errors import ExpositionError, LimitExceeded
 from hawse.codecs.exposition.families import Family, Metadata, at_line
 from hawse.codecs.exposition.labels import Key, Labelling
 from hawse.codecs.exposition.lines import Lines, Numbers, plain
@@ -67,14 +67,19 @@ async def compile_segment(
     openmetrics: bool,
     is_plain: bool,
     honor_timestamps: bool,
+    most: int,
+    exceeded: str,
 ) -> tuple[Segment, Numbers, set[Identity]]:
     """Read the lines of a family for the first time. Gives its points' identities, too.
 
-    `before` is what is known of points from earlier scrapes; `at` the time of this one (ns). Raises ExpositionError
+    `before` is what is known of points from earlier scrapes; `at` the time of this one (ns); `most` is how many samples
+    may be kept, `exceeded` the error's text where there are more. Raises ExpositionError
     with line and column, LimitExceeded.
     """
     builder = Builder(family.key[0], family.metadata, labelling, plain=is_plain)
-    shape, kept = await _take(family, lines, labelling, builder, openmetrics=openmetrics, timestamps=honor_timestamps)
+    shape, kept = await _take(
+        family, lines, labelling, builder, openmetrics=openmetrics, timestamps=honor_timestamps, most=(most, exceeded)
+    )
     own = lines[family.first : family.last]
     numbers = shape.read(own, sum(map(len, own)))
     if numbers is None:  # `_take` has read each of them
@@ -114,7 +119,14 @@ def _start(point: Point, before: Before | None, numbers: Numbers, at: int) -> in
 
 
 async def _take(
-    family: Family, lines: list[bytes], labelling: Labelling, builder: Builder, *, openmetrics: bool, timestamps: bool
+    family: Family,
+    lines: list[bytes],
+    labelling: Labelling,
+    builder: Builder,
+    *,
+    openmetrics: bool,
+    timestamps: bool,
+    most: tuple[int, str],
 ) -> tuple[Lines, int]:
     prefixes: list[bytes] = []
     comments: list[bytes] = []
@@ -143,6 +155,8 @@ async def _take(
         if series is not None:
             builder.take(name, series, len(prefixes), timed=has_time and timestamps)
             kept += 1
+            if kept > most[0]:
+                raise LimitExceeded(most[1])
         prefixes.append(line[:size])
         is_sample.append(1)
         timed.append(has_time)

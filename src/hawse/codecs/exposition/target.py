@@ -2,18 +2,20 @@
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from hawse.batch import AttributeValue, Batch, Buffer, Group, Resource, Signal
 from hawse.codecs.exposition import exemplars as splice
+from hawse.codecs.exposition import protobuf
 from hawse.codecs.exposition.build import Identity
 from hawse.codecs.exposition.errors import LimitExceeded
 from hawse.codecs.exposition.families import Family, families
 from hawse.codecs.exposition.labels import Key, Labelling, Limits, Relabel
 from hawse.codecs.exposition.layout import Layout
 from hawse.codecs.exposition.lines import Floats, Numbers
+from hawse.codecs.exposition.natives import Natives
 from hawse.codecs.exposition.points import (
     FLAGS_BEHIND_TIME,
     GAUGE_SIZE,
@@ -28,6 +30,9 @@ from hawse.codecs.exposition.stale import Old, clash, markers, old_points, singl
 from hawse.codecs.prometheus_series import series
 from hawse.wire import field, varint
 
+if TYPE_CHECKING:
+    from hawse.codecs.exposition.protobuf import Native
+
 
 class _Change(NamedTuple):
     """What a scrape has otherwise than the one before: points that are gone, how many samples are new.
@@ -40,6 +45,7 @@ class _Change(NamedTuple):
     clash: bool = False
 
 
+_PROTOBUF = "application/vnd.google.protobuf"
 SCOPE = "github.com/hawse/hawse/receivers/prometheus"
 _head = field(1, field(1, SCOPE.encode()))
 _report = struct.Struct("<Q")
@@ -84,10 +90,13 @@ class Exposition:
         """
         self._resource = dict(resource)
         self._settings = settings
+        self._most = settings.limits.sample or 1 << 62
+        self._exceeded = f"sample_limit: the target exposes more than the {self._most} samples that are allowed"
         self._names = tuple(settings.resource_labels.values())
         self._labelling = Labelling(
             labels, relabel, settings.limits, settings.resource_labels, honor_labels=settings.honor_labels
         )
+        self._natives = Natives(self._labelling, settings.limits.bucket)
         self._layout: Layout | None = None
         self._openmetrics = False
         self._plain: set[str] = set()  # families whose histograms or summaries OTLP can't hold
@@ -104,11 +113,17 @@ class Exposition:
         Yields to the loop where it takes long. Raises ExpositionError and LimitExceeded; then what the last good one
         had is still known, for `stale`.
         """
-        openmetrics = content_type.partition(";")[0].strip().lower() == "application/openmetrics-text"
-        lines = bytes(body).split(b"\n")
-        if lines[-1]:
-            lines.append(b"")  # the last line end is missing
-        size = sum(map(len, lines)) if len(lines) < 2 else len(body) - body_ends(body, lines)
+        kind = content_type.partition(";")[0].strip().lower()
+        openmetrics = kind in {"application/openmetrics-text", _PROTOBUF}
+        natives: list[Native] = []
+        if kind == _PROTOBUF:
+            lines, natives = await protobuf.read(body, classic=self._settings.scrape_classic_histograms)
+            size = sum(map(len, lines))
+        else:
+            lines = bytes(body).split(b"\n")
+            if lines[-1]:
+                lines.append(b"")  # the last line end is missing
+            size = len(body) - _ends(body, lines)
         layout = self._layout
         numbers = layout.lines.read(lines, size) if layout is not None and openmetrics == self._openmetrics else None
         change = _Change()
@@ -117,23 +132,29 @@ class Exposition:
         misfits = layout.patch(numbers, at)
         while misfits is not None:
             self._plain |= {layout.segments[layout.segment_of(int(one))].key[0] for one in misfits}
-            layout, numbers, more = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
-            change = _Change([*change.gone, *more.gone], change.added, change.clash or more.clash)
+            layout, numbers, then = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
+            change = _Change([*change.gone, *then.gone], change.added, change.clash or then.clash)
             misfits = layout.patch(numbers, at)
+        more = self._natives.read(natives, at, timestamps=self._settings.honor_timestamps)
+        own = list(more)
         self._layout, self._openmetrics = layout, openmetrics
-        groups = self._groups(layout, numbers, change, at)
-        return Scraped(groups, len(layout.lines.prefixes), layout.kept, change.added)
+        groups = self._groups(layout, numbers, change, at) + self._grouped(own)
+        samples = len(layout.lines.prefixes) + len(natives)
+        return Scraped(groups, samples, layout.kept + len(natives), change.added)
 
     def stale(self, at: int) -> tuple[Group, ...]:
         """Markers for all series that the last good scrape had; they are forgotten then."""
         layout, self._layout = self._layout, None
+        natives = self._grouped(list(self._natives.stale(at)))
         if layout is None:
-            return ()
+            return natives
         if layout.any_timed and not self._settings.track_timestamps_staleness:
             points = [old for number in range(len(layout.segments)) for old, timed in _old(layout, number) if not timed]
-            return tuple(self._group(key, (data,), items) for key, (data, items) in markers(points, at).items())
-        data = memoryview(layout.stale(at))
-        return tuple(self._group(part.key, (data[part.first : part.last],), part.points) for part in layout.parts)
+            found = markers(points, at).items()
+            return (*(self._group(key, (data,), items) for key, (data, items) in found), *natives)
+        view = memoryview(layout.stale(at))
+        parts = (self._group(part.key, (view[part.first : part.last],), part.points) for part in layout.parts)
+        return (*parts, *natives)
 
     def report(self, at: int, values: Mapping[str, float], *, stale: bool = False) -> Group:
         """What is said of the scrape itself (`up`, `scrape_duration_seconds`), as gauges with the target's labels.
@@ -177,12 +198,15 @@ class Exposition:
                 numbers.append(known[1])
                 last[place] = old.last_of(known[0])
             else:
-                segment, its, identities = await self._compiled(family, lines, before, at, openmetrics=openmetrics)
+                segment, its, identities = await self._compiled(
+                    family, lines, before, at, openmetrics=openmetrics, samples=samples
+                )
                 segments.append(segment)
                 numbers.append(its)
                 fresh |= identities
             samples += segments[-1].kept
-            self._check(samples)
+            if samples > self._most:
+                raise LimitExceeded(self._exceeded)
         data = [
             old.bytes_of(kept[place][0]) if place in kept and old is not None else segment.data
             for place, segment in enumerate(segments)
@@ -223,7 +247,14 @@ class Exposition:
         return before, points
 
     async def _compiled(
-        self, family: Family, lines: list[bytes], before: Mapping[Identity, Before], at: int, *, openmetrics: bool
+        self,
+        family: Family,
+        lines: list[bytes],
+        before: Mapping[Identity, Before],
+        at: int,
+        *,
+        openmetrics: bool,
+        samples: int,
     ) -> tuple[Segment, Numbers, set[Identity]]:
         return await compile_segment(
             family,
@@ -234,12 +265,9 @@ class Exposition:
             openmetrics=openmetrics,
             is_plain=family.key[0] in self._plain,
             honor_timestamps=self._settings.honor_timestamps,
+            most=self._most - samples,
+            exceeded=self._exceeded,
         )
-
-    def _check(self, samples: int) -> None:
-        most = self._settings.limits.sample
-        if most and samples > most:
-            raise LimitExceeded(f"sample_limit: the target exposes more than the {most} samples that are allowed")
 
     # --- groups ------------------------------------------------------------------------------------------------------
 
@@ -272,6 +300,13 @@ class Exposition:
                 found[key] = b"".join(single), len(single)
         return found
 
+    def _grouped(self, metrics: list[tuple[Key, bytes]]) -> tuple[Group, ...]:
+        """Metrics of one point each."""
+        by_key: dict[Key, list[bytes]] = {}
+        for key, metric in metrics:
+            by_key.setdefault(key, []).append(metric)
+        return tuple(self._group(key, (b"".join(its),), len(its)) for key, its in by_key.items())
+
     def _group(self, key: Key, metrics: tuple[Buffer, ...], items: int) -> Group:
         resource = self._resources.get(key)
         if resource is None:
@@ -287,9 +322,9 @@ class Exposition:
         return Group(resource, (b"\x12" + varint(size) + _head, *metrics), items)
 
 
-def body_ends(body: Buffer, lines: list[bytes]) -> int:
+def _ends(body: Buffer, lines: list[bytes]) -> int:
     """How many bytes of a body are line ends."""
-    return len(lines) - 1 if bytes(body[-1:]) == b"\n" else len(lines) - 2
+    return len(lines) - 1 if not body or body[-1] == 10 else len(lines) - 2
 
 
 def _old(layout: Layout, number: int) -> list[tuple[Old, bool]]:

@@ -22,7 +22,7 @@ _COMMENT = re.compile(
 _TYPES = frozenset({"counter", "gauge", "histogram", "summary", "untyped"})
 _OPENMETRICS = frozenset({"counter", "gauge", "histogram", "summary", "unknown", "info", "stateset", "gaugehistogram"})
 LATEST = 1 << 44  # ms; the year 2527. OTLP's nanoseconds end soon after
-_LONGEST_EXEMPLAR = 128  # characters of its labels (OpenMetrics, section "Exemplars")
+LONGEST_EXEMPLAR = 128  # characters of its labels (OpenMetrics, section "Exemplars")
 
 
 class Exemplar(NamedTuple):
@@ -196,8 +196,8 @@ def _exemplar(text: str) -> Exemplar:
             at = _spaces(line, at + 1)
         elif line[at : at + 1] != b"}":
             raise ExpositionError("the exemplar's labels do not end")
-    if sum(len(key) + len(value) for key, value in labels) > _LONGEST_EXEMPLAR:
-        raise ExpositionError(f"the exemplar's labels have more than {_LONGEST_EXEMPLAR} characters")
+    if sum(len(key) + len(value) for key, value in labels) > LONGEST_EXEMPLAR:
+        raise ExpositionError(f"the exemplar's labels have more than {LONGEST_EXEMPLAR} characters")
     parts = line[at + 1 :].decode().split()
     if not 1 <= len(parts) <= 2:
         raise ExpositionError("expected the exemplar's value, and nothing or a timestamp behind it")
