@@ -29,6 +29,8 @@ def varint(value: int) -> bytes:
     """Encode an unsigned number (a negative one as its 64-bit two's complement)."""
     if 0 <= value < 128:
         return _ONE_BYTE[value]
+    if 128 <= value < 16384:  # most lengths: a third of what the loop takes
+        return bytes((value & 127 | 128, value >> 7))
     value &= 0xFFFF_FFFF_FFFF_FFFF
     out = bytearray()
     while value > 127:

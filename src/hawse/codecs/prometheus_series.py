@@ -8,7 +8,7 @@ for those who want a few; the codecs of remote write and of Prometheus' text rem
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from google.protobuf.message import DecodeError
@@ -70,15 +70,21 @@ class Head(msgspec.Struct, frozen=True):
         return (self.name.removesuffix("_total") if suffix == "_created" else self.name) + suffix
 
 
-class Metric(msgspec.Struct):
-    """A metric, its points still encoded."""
+class Key(NamedTuple):
+    """All of a metric but its points, as it is on the wire: what its `Head` is made from."""
 
-    head: Head
-    points: list[bytes]
+    kind: str
+    name: bytes
+    description: bytes
+    unit: bytes
+    monotonic: bool
+    temporality: int
+    metadata: tuple[bytes, ...]
+    scope: Labels
 
 
-def metrics(group: Group, settings: Settings) -> Iterator[Metric]:
-    """The metrics of a group, in order. Raises WireError where it is malformed."""
+def scan(group: Group, settings: Settings) -> Iterator[tuple[Key, list[bytes], bytes]]:
+    """The metrics of a group, in order: what they are, their points, and all of their bytes. Raises WireError."""
     classes = messages()
     try:
         for scopes in classes.Group.FromString(b"".join(group.scopes)).scopes:
@@ -86,8 +92,18 @@ def metrics(group: Group, settings: Settings) -> Iterator[Metric]:
             for raw in scopes.metrics:
                 metric = classes.Metric.FromString(raw)
                 kind = metric.WhichOneof("data") or ""
-                data: Any = getattr(metric, kind or "gauge")
-                yield Metric(_head(metric, kind, data, scope, settings), list(data.data_points))
+                data = getattr(metric, kind or "gauge")
+                key = Key(
+                    kind,
+                    metric.name,
+                    metric.description,
+                    metric.unit,
+                    data.is_monotonic and kind == "sum",
+                    data.aggregation_temporality,
+                    tuple(metric.metadata),
+                    scope,
+                )
+                yield key, data.data_points[:], raw
     except DecodeError as error:
         raise WireError(f"malformed metrics: {error}") from None
 
@@ -101,24 +117,26 @@ def _text(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def _head(metric: Any, kind: str, data: Any, scope: Labels, settings: Settings) -> Head:
-    metadata = attributes(metric.metadata) if metric.metadata else {}
+def head(key: Key, settings: Settings) -> Head:
+    """What a metric is to Prometheus."""
+    metadata = attributes(key.metadata) if key.metadata else {}
     told = metadata.get("prometheus.type")
     own = isinstance(told, str) and bool(told)
-    monotonic = kind == "sum" and data.is_monotonic
-    type_ = str(told) if own else _KINDS.get(kind, "counter" if monotonic else "gauge")
-    name, unit = _text(metric.name), _text(metric.unit)
+    type_ = str(told) if own else _KINDS.get(key.kind, "counter" if key.monotonic else "gauge")
+    name, unit = _text(key.name), _text(key.unit)
     if not own:
         name = metric_name(name, unit, type_, settings.namespace, suffixes=settings.add_metric_suffixes)
         unit = unit_name(unit)
     elif settings.namespace:
         name = f"{settings.namespace}_{name}"
-    unfit = "" if name else "no_name"
-    if kind in _TEMPORAL and data.aggregation_temporality != _CUMULATIVE:
+    unfit = "" if key.kind else "no_data"
+    if not name.strip("_"):
+        unfit = "no_name"
+    if key.kind in _TEMPORAL and key.temporality != _CUMULATIVE:
         unfit = "delta_temporality"
-    texts = Texts(*(_texts(metadata.get(f"prometheus.{key}")) for key in ("le", "quantile")))
-    help_ = _text(metric.description)
-    return Head(kind, name, type_, help_, unit, own, monotonic, texts, () if own else scope, unfit)
+    texts = Texts(*(_texts(metadata.get(f"prometheus.{text}")) for text in ("le", "quantile")))
+    scope = () if own else key.scope
+    return Head(key.kind, name, type_, _text(key.description), unit, own, key.monotonic, texts, scope, unfit)
 
 
 def _texts(value: AttributeValue) -> tuple[str, ...]:
@@ -136,6 +154,8 @@ class Target:
         namespace, name, instance = (as_text(resource.get(key)) for key in _SERVICE)
         job = f"{namespace}/{name}" if namespace and name else name
         self._identity = {key: text for key, text in (("job", job), ("instance", instance)) if text}
+        # What tells the target from others: all attributes where there is no service in them.
+        self.identity = repr(sorted(self._identity.items()) or sorted(resource.items(), key=lambda pair: pair[0]))
         self._external = settings.external_labels
         self._resource: dict[str, AttributeValue] = {}
         if settings.resource_labels:
@@ -147,20 +167,20 @@ class Target:
             family = f"{settings.namespace}_target_info" if settings.namespace else "target_info"
             self.info = _sorted({**settings.external_labels, **_normal(others), **self._identity, "__name__": family})
 
-    def labels(self, head: Head, attributes_: Mapping[str, AttributeValue], variant: Variant = PLAIN) -> Labels:
+    def labels(self, metric: Head, attributes_: Mapping[str, AttributeValue], variant: Variant = PLAIN) -> Labels:
         """All labels of a series, sorted by name, without empty ones, the name under `__name__`."""
         suffix, label, text = variant
-        if head.own:
+        if metric.own:
             own = {key: as_text(value) for key, value in attributes_.items()}
             if self._resource:
                 own |= _normal(self._resource)
         else:
             own = _normal({**attributes_, **self._resource})
         made = {**self._external, **{key: value for key, value in own.items() if value}, **self._identity}
-        made.update(head.scope)
+        made.update(metric.scope)
         if label:
             made[label] = text
-        made["__name__"] = head.series_name(suffix)
+        made["__name__"] = metric.series_name(suffix)
         return _sorted(made)
 
 
@@ -191,31 +211,34 @@ def series(
     for group in batch.groups:
         target = Target(group.resource.attributes, settings)
         latest = 0
-        for metric in metrics(group, settings):
-            for point in points(metric):
+        for key, raws, _ in scan(group, settings):
+            metric = head(key, settings)
+            for point in _points(metric, raws):
                 latest = max(latest, point.time)
                 labels = attributes(point.attributes)
-                for variant, value, _ in rows(metric.head, point, settings):
-                    yield dict(target.labels(metric.head, labels, variant)), value, point.time // 1_000_000
+                for variant, value, _ in rows(metric, point, settings):
+                    yield dict(target.labels(metric, labels, variant)), value, point.time // 1_000_000
         if target.info and latest:
             yield dict(target.info), 1.0, latest // 1_000_000
 
 
-def points(metric: Metric) -> Iterator[Point]:
-    """The points of a metric that can be series."""
-    if not metric.head.unfit:
-        for raw in metric.points:
+def _points(metric: Head, raws: list[bytes]) -> Iterator[Point]:
+    """Those that can be series."""
+    if not metric.unfit:
+        for raw in raws:
             try:
-                yield read(metric.head.kind, raw, metric.head.texts)
+                yield read(metric.kind, raw, metric.texts)
             except Unfit:
                 continue
 
 
-def rows(head: Head, point: Point, settings: Settings) -> list[Row]:
+def rows(metric: Head, point: Point, settings: Settings) -> list[Row]:
     """The samples of a point; with when it was created, where that is asked for and known."""
-    if settings.created and point.start and (head.monotonic or head.kind in {"histogram", "summary"}):
+    if settings.created and point.start and (metric.monotonic or metric.kind in {"histogram", "summary"}):
         return [*point.rows, created(point)]
+    if metric.kind == "sum" and not metric.monotonic:
+        return [(variant, value, ()) for variant, value, _ in point.rows]  # exemplars are for counters
     return point.rows
 
 
-__all__ = ["Head", "Labels", "Metric", "Settings", "Target", "WireError", "metrics", "points", "rows", "series"]
+__all__ = ["Head", "Key", "Labels", "Settings", "Target", "WireError", "head", "rows", "scan", "series"]

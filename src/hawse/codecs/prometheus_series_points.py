@@ -4,17 +4,17 @@ Prometheus"). What they are called and labelled is not decided here.
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, TypeAlias
 
 import msgspec
 from google.protobuf.message import DecodeError
 
-from hawse.codecs.otlp_records import as_text
+from hawse.codecs.otlp_records import _attributes, as_text
 from hawse.codecs.prometheus_series_messages import messages
 from hawse.codecs.prometheus_series_names import label_name, number
-from hawse.wire import WireError, decode_attributes, field
+from hawse.wire import WireError
 
 STALE: float = struct.unpack("<d", b"\x02\x00\x00\x00\x00\x00\xf0\x7f")[0]
 _NO_RECORDED_VALUE = 1
@@ -93,6 +93,10 @@ def read(kind: str, raw: bytes, texts: Texts) -> Point:
 def created(point: Point) -> Row:
     """When it began to count, in seconds."""
     return _CREATED, point.start / 1e9, ()
+
+
+def _gauge(point: Any, texts: Texts) -> list[Row]:
+    return [(variant, value, ()) for variant, value, _ in _number(point, texts)]
 
 
 def _number(point: Any, _: Texts) -> list[Row]:
@@ -208,10 +212,10 @@ def _spans(buckets: Any, down: int) -> Spans:
 
 
 def _exemplars(point: Any) -> Sequence[Exemplar]:
-    return [_exemplar(one) for one in point.exemplars] if point.exemplars else ()
+    return [_exemplar(one, point.time) for one in point.exemplars] if point.exemplars else ()
 
 
-def _exemplar(one: Any) -> Exemplar:
+def _exemplar(one: Any, time: int) -> Exemplar:
     labels = [
         (name, raw.hex()) for name, raw in (("trace_id", one.trace_id), ("span_id", one.span_id)) if raw.strip(b"\0")
     ]
@@ -220,16 +224,16 @@ def _exemplar(one: Any) -> Exemplar:
         labels = list(dict([*others, *labels]).items())
     which = one.WhichOneof("value")
     value = float(getattr(one, which)) if which else 0.0
-    return Exemplar(tuple(sorted(labels)), value, one.time // 1_000_000)
+    return Exemplar(tuple(sorted(labels)), value, (one.time or time) // 1_000_000)
 
 
-def attributes(raws: Iterable[bytes]) -> dict[str, Any]:
+def attributes(raws: Sequence[bytes]) -> dict[str, Any]:
     """Decode KeyValues. Raises WireError."""
-    return decode_attributes(b"".join(field(1, raw) for raw in raws))
+    return _attributes(raws)
 
 
 _READERS: dict[str, tuple[Callable[[Any, Texts], list[Row]], str]] = {
-    "gauge": (_number, "Number"),
+    "gauge": (_gauge, "Number"),
     "sum": (_number, "Number"),
     "histogram": (_histogram, "Histogram"),
     "exponential": (_exponential, "Exponential"),
