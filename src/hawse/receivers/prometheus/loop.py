@@ -165,6 +165,7 @@ class Loop:
                 metrics.complain("%s is down (%s): %s", self.name, outcome.code, outcome.message)
         else:
             metrics.bytes.add(outcome.size)
+            metrics.samples.add(outcome.samples)
         self.health = "down" if outcome.code else "up"
         self.last_error = outcome.message
         self.last_scrape = at / _SECOND

@@ -46,6 +46,7 @@ class Metrics:
             "hawse_scrapes_missed",
             "Scrapes that were due and not taken: gaps. By reason: downstream busy, the last one not done, no memory.",
         )
+        self.samples = meter.counter("hawse_scrape_samples", "Samples that targets exposed, in scrapes that were good.")
         self.seconds = meter.counter("hawse_scrape_duration", "Time that scrapes took.", "s")
         self.bytes = meter.counter("hawse_scrape_body_bytes", "Bodies of scrapes, uncompressed.", "By")
         self._limits = {code: meter.counter(name, text) for code, (name, text) in _LIMITS.items()}

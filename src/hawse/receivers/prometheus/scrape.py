@@ -24,6 +24,7 @@ class Outcome(msgspec.Struct, frozen=True):
     groups: tuple[Group, ...]
     seconds: float
     size: int  # bytes of the body; 0 where there is none of use
+    samples: int = 0  # that the target exposed
     code: str = ""
     message: str = ""
 
@@ -146,7 +147,7 @@ class Subject:
         self.size = size
         seconds = time.perf_counter() - began
         report = self._report(at, 1, seconds, values, size)
-        return Outcome((*groups, report), seconds, size)
+        return Outcome((*groups, report), seconds, size, values[0])
 
     async def _read(self, body: bytes | bytearray, kind: str, at: int) -> tuple[tuple[Group, ...], tuple[int, ...]]:
         try:
@@ -163,7 +164,7 @@ class Subject:
     def _failed(self, failure: Failure, at: int, seconds: float) -> Outcome:
         markers = self.exposition.stale(at)
         report = self._report(at, 0, seconds, (failure.samples, 0, 0), failure.size)
-        return Outcome((*markers, report), seconds, 0, failure.code, failure.message)
+        return Outcome((*markers, report), seconds, 0, 0, failure.code, failure.message)
 
     def _report(self, at: int, up: int, seconds: float, values: tuple[int, ...], size: int) -> Group:
         return self.reporter.report(at, self._values(up, seconds, values, size))
