@@ -57,10 +57,10 @@ class _Reader(Reading):
             if not begins(form.head, at):  # type: ignore[arg-type]
                 found, behind = self._other(at)
                 patience -= 1
+                if patience < 0:
+                    stop = behind
                 if found is None:
                     form, at = before, behind
-                    if patience < 0:
-                        break
                     continue
                 form = found
                 if before.used:

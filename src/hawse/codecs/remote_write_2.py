@@ -24,6 +24,7 @@ _SYMBOLS, _SERIES = 4, 5
 _METADATA, _CREATED = 5, 6  # of a TimeSeries
 _AT_ONCE = 4 << 20  # bytes that are cut up in C, where a part of two bytes becomes one of sixteen
 _TURN = 500  # series read before it is looked at the clock
+_SYMBOLS_TURN = 10_000
 _NO_VALUE = bytes(8)
 
 Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 for none
@@ -33,8 +34,12 @@ async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
     """Decode a request. Others get their turn in between. Raises WireError where it is malformed, TooMany."""
     memory.forms.turn(time.monotonic())
     symbols, series = await _cut(body, limits.items)
-    reader = _Reader(symbols, memory, limits)
     since = time.perf_counter()
+    known = memory.symbol
+    for begin in range(0, len(symbols), _SYMBOLS_TURN):
+        symbols[begin : begin + _SYMBOLS_TURN] = map(known, symbols[begin : begin + _SYMBOLS_TURN])
+        since = await breathe(since)
+    reader = _Reader(symbols, memory, limits)
     for begin in range(0, len(series), _TURN):
         reader.some(series[begin : begin + _TURN])
         since = await breathe(since)
@@ -42,13 +47,13 @@ async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
 
 
 async def _cut(body: bytes, most: int) -> tuple[list[bytes], list[bytes]]:
-    """Symbols and series, at most `most` of each. Raises WireError, TooMany."""
+    """Symbols and series, at most `most` of these, and eight times as many of those. Raises WireError, TooMany."""
     if len(body) <= _AT_ONCE:
         try:
             whole = message("Request2").FromString(body)
         except DecodeError as error:
             raise WireError(f"the request is malformed: {error}") from None
-        if max(len(whole.symbols), len(whole.timeseries)) > most:
+        if len(whole.symbols) > 8 * most or len(whole.timeseries) > most:
             raise TooMany(f"the request has more than {most} symbols or series")
         return list(whole.symbols), list(whole.timeseries)
     found: dict[int, list[bytes]] = {_SYMBOLS: [], _SERIES: []}
@@ -57,7 +62,7 @@ async def _cut(body: bytes, most: int) -> tuple[list[bytes], list[bytes]]:
         if kind == LENGTH and number in found:
             of = found[number]
             of.append(body[begin:end])
-            if len(of) > most:
+            if len(of) > (most if number == _SERIES else 8 * most):
                 raise TooMany(f"the request has more than {most} symbols or series")
             if len(of) % _TURN == 0:
                 since = await breathe(since)
@@ -69,9 +74,8 @@ class _Reader(Reading):
 
     def __init__(self, symbols: list[bytes], memory: Memory, limits: Limits) -> None:
         super().__init__(memory, limits)
-        known = memory.symbol
-        self._symbols = [known(symbol) for symbol in symbols]
-        self._array = np.array([*self._symbols, None], object)[:-1]
+        self._symbols = symbols
+        self._array = np.array([*symbols, None], object)[:-1]
         self._stories: dict[bytes, Story | None] = {}
         self._tails: list[bytes] = []
         self._of: list[bytes] = []  # the whole series, of each of `forms`
