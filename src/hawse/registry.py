@@ -31,6 +31,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "debug": "hawse.exporters.debug",
         "file": "hawse.exporters.file",
         "otlphttp": "hawse.exporters.otlphttp",
+        "prometheusremotewrite": "hawse.exporters.prometheusremotewrite",
         "sumologic": "hawse.exporters.sumologic",
     },
     Kind.CONNECTOR: {

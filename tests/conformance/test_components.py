@@ -39,6 +39,7 @@ MINIMAL = {
     ("exporter", "debug"): {},
     ("exporter", "file"): {"path": "{tmp}/out.json"},
     ("exporter", "otlphttp"): {"endpoint": "http://127.0.0.1:1"},
+    ("exporter", "prometheusremotewrite"): {"endpoint": "http://127.0.0.1:1/api/v1/write"},
     ("exporter", "sumologic"): {"endpoint": "http://127.0.0.1:1/receiver"},
     ("connector", "forward"): {},
     ("connector", "routing"): {"table": [{"condition": 'attributes["a"] == "b"', "pipelines": ["logs/2"]}]},
