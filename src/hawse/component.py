@@ -89,7 +89,10 @@ class Listens(msgspec.Struct, frozen=True, tag="listens"):
 
 
 class Connects(msgspec.Struct, frozen=True, tag="connects"):
-    """Opens connections to a host (name or address) and port."""
+    """Opens connections to a host (name or address) and port.
+
+    Where only discovery finds out whom, `host` is "" and `port` 0: any.
+    """
 
     host: str
     port: int
@@ -452,9 +455,23 @@ class ConnectorFactory(Factory[C]):
 
 
 class ExtensionFactory(Factory[C]):
-    """Makes an Extension."""
+    """Makes an Extension. `works_alone`: a service with it may have no pipelines."""
 
     kind = Kind.EXTENSION
+
+    def __init__(
+        self,
+        type: str,  # noqa: A002
+        config: type[C],
+        create: type[Component],
+        *,
+        needs: Callable[[C], Iterator[Need]],
+        signals: set[Signal] | frozenset[Signal] = ALL_SIGNALS,
+        stability: Stability = Stability.ALPHA,
+        works_alone: bool = False,
+    ) -> None:
+        super().__init__(type, config, create, needs=needs, signals=signals, stability=stability)
+        self.works_alone = works_alone
 
 
 def no_needs(config: Config) -> Iterator[Need]:  # noqa: ARG001

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import heapq
 import logging
-import resource
 import socket
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import TypeAlias, cast
 from hawse.diagnostics import HawseError
 from hawse.net.budget import Budget
 from hawse.net.connection import Connection
+from hawse.net.files import allow_files
 from hawse.net.handshakes import Handshakes
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig, split_endpoint
@@ -206,12 +206,9 @@ def _told(error: OSError, endpoint: str, owner: str, path: str) -> HawseError:
 
 def _raise_file_limit(connections: int) -> None:
     """Our limit is to end connections, not the system's: at that one nobody is accepted any more, for a second each."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = connections + _TURNED_AWAY + _OTHER_FILES
-    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and most > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    if most < wanted:
+    hard = allow_files(wanted)
+    if hard < wanted:
         log.warning(
             "the system allows %d open files, which is less than max_connections (%d) needs; raise it (ulimit -n), "
             "or lower max_connections", hard, connections

@@ -11,6 +11,7 @@ import msgspec
 
 from hawse.component import Consumer, Context
 from hawse.net.budget import Budget
+from hawse.net.files import allow_files
 from hawse.prometheus.discovery import discoverers
 from hawse.prometheus.settings import GlobalConfig, ScrapeConfig
 from hawse.receivers.prometheus.config import Config
@@ -21,6 +22,7 @@ from hawse.receivers.prometheus.metrics import Metrics
 from hawse.receivers.prometheus.pool import Pool
 from hawse.receivers.prometheus.scrape import Scraper
 
+_FILES = 1 << 20  # each target has a connection: as many as the system allows, as Go's programs do it
 _LOOK = 0.5  # seconds for which a look at all targets' labels is good
 
 
@@ -76,6 +78,7 @@ class Manager:
             name = job.job_name
             self._metrics.pool(name, lambda: len(self.pools[name].loops) if name in self.pools else 0)
         self.pools[job.job_name] = pool
+        allow_files(_FILES)
         self._context.spawn(self._run(job.job_name, pool), f"scrape job {job.job_name}")
         return pool
 

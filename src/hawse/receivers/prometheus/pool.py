@@ -12,6 +12,7 @@ from hawse.receivers.prometheus.loop import Loop, Work
 from hawse.receivers.prometheus.scrape import Scraper, Subject
 
 _SETTLE = 5.0  # seconds between two looks at what discovery found, as Prometheus
+_SETTLE_AT_FIRST = 0.2
 _AT_ONCE = 200  # targets that are made before others get a turn
 _GRACE = 0.1  # of an interval, beyond which a target that has gone is not believed to come back
 
@@ -56,15 +57,23 @@ class Pool:
 
     async def run(self, discoverers: Sequence[Discoverer]) -> None:
         """Look for targets until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for number, discoverer in enumerate(discoverers):
-                tasks.create_task(discoverer.run(self.publisher(str(number))), name=discoverer.name)
-            while True:
-                await self._wake.wait()
-                await asyncio.sleep(0)  # what is published in the same breath
-                self._wake.clear()
-                await self.sync()
-                await asyncio.sleep(_SETTLE)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for number, discoverer in enumerate(discoverers):
+                    tasks.create_task(discoverer.run(self.publisher(str(number))), name=discoverer.name)
+                await self._follow()
+        except BaseExceptionGroup as group:
+            raise group.exceptions[0] from None
+
+    async def _follow(self) -> None:
+        """What is found first is scraped at once; later news are gathered, for they come in swarms."""
+        begun = time.monotonic()
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(0)  # what is published in the same breath
+            self._wake.clear()
+            await self.sync()
+            await asyncio.sleep(_SETTLE if time.monotonic() - begun > _SETTLE else _SETTLE_AT_FIRST)
 
     def publisher(self, origin: str) -> Callable[[list[TargetGroup]], None]:
         """What a discoverer publishes by."""
