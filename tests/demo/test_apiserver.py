@@ -84,7 +84,8 @@ def test_lists_of_all_and_of_one_namespace_and_single_objects():
 def test_what_is_not_there_is_404_with_a_status():
     async def test(api, asked):
         for path in (
-            "/api/v1/secrets",
+            "/api/v1/replicationcontrollers",
+            "/apis/monitoring.coreos.com/v1/scrapeconfigs",
             "/api/v2/pods",
             "/apis/x/v1/pods",
             "/api/v1",

@@ -17,7 +17,18 @@ RESOURCES = {
     ("apps", "statefulsets"): ("StatefulSet", True),
     ("apps", "daemonsets"): ("DaemonSet", True),
     ("batch", "jobs"): ("Job", True),
+    ("", "services"): ("Service", True),
+    ("", "endpoints"): ("Endpoints", True),
+    ("", "secrets"): ("Secret", True),
+    ("", "configmaps"): ("ConfigMap", True),
+    ("discovery.k8s.io", "endpointslices"): ("EndpointSlice", True),
+    ("networking.k8s.io", "ingresses"): ("Ingress", True),
+    ("monitoring.coreos.com", "servicemonitors"): ("ServiceMonitor", True),
+    ("monitoring.coreos.com", "podmonitors"): ("PodMonitor", True),
+    ("monitoring.coreos.com", "probes"): ("Probe", True),
+    ("monitoring.coreos.com", "scrapeconfigs"): ("ScrapeConfig", True),
 }
+_VERSIONS = {("monitoring.coreos.com", "scrapeconfigs"): "v1alpha1"}  # all others are v1
 KINDS = {kind: key for key, (kind, _) in RESOURCES.items()}
 _REASONS = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 410: "Expired"}
 
@@ -74,7 +85,7 @@ class View:
         """`kind` and `apiVersion` of a list."""
         if self._partial:
             return "PartialObjectMetadataList", "meta.k8s.io/v1"
-        return f"{self._kind}List", f"{self.resource[0]}/v1".lstrip("/")
+        return f"{self._kind}List", f"{self.resource[0]}/{_version(*self.resource)}".lstrip("/")
 
     def line(self, type_: str, found: Object) -> bytes:
         """A watch event."""
@@ -93,8 +104,13 @@ class View:
     def bookmark(self, version: int) -> bytes:
         """A BOOKMARK event."""
         return self.line(
-            "BOOKMARK", {"kind": self._kind, "apiVersion": "v1", "metadata": {"resourceVersion": str(version)}}
+            "BOOKMARK",
+            {"kind": self._kind, "apiVersion": self.list_kind()[1], "metadata": {"resourceVersion": str(version)}},
         )
+
+
+def _version(group: str, resource: str) -> str:
+    return _VERSIONS.get((group, resource), "v1")
 
 
 def key_of(found: Object) -> tuple[str, str]:
@@ -131,6 +147,7 @@ def route(path: str) -> tuple[str, str, str, str]:
     namespace = ""
     if len(rest) >= 3 and rest[0] == "namespaces":
         namespace, rest = rest[1], rest[2:]
-    if parts[1:2] != ["v1"] or len(rest) not in {1, 2} or (group, rest[0]) not in RESOURCES:
+    known = len(rest) in {1, 2} and (group, rest[0]) in RESOURCES
+    if not known or parts[1:2] != [_version(group, rest[0])]:
         raise ApiStatus(404, "the server could not find the requested resource")
     return group, rest[0], namespace, rest[1] if len(rest) == 2 else ""

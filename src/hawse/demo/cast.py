@@ -19,13 +19,17 @@ _STARTED = "2026-11-01T08:00:00Z"
 class Container(NamedTuple):
     """A container: what it says and how often (events a second, on average, at rate 1).
 
-    `first_line` is what begins an entry whose lines belong together; "" where each line stands for itself.
+    `first_line` is what begins an entry whose lines belong together; "" where each line stands for itself. Its metrics
+    are at `port` (0: it has none) of the pod's address, below `path`.
     """
 
     name: str
     app: apps.App
     rate: float
     first_line: str = ""
+    port: int = 0
+    path: str = "/metrics"
+    openmetrics: bool = False
 
 
 class Pod(NamedTuple):
@@ -60,12 +64,20 @@ class Pod(NamedTuple):
             },
             "spec": {
                 "nodeName": NODE,
-                "containers": [
-                    {"name": container.name, "image": f"registry.example/{container.name}:1.4.2"}
+                "containers": [_container(container) for container in self.containers],
+            },
+            "status": {
+                "phase": "Running",
+                "podIP": self.ip,
+                "podIPs": [{"ip": self.ip}],
+                "hostIP": "10.0.0.11",
+                "startTime": _STARTED,
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [
+                    {"name": container.name, "ready": True, "started": True, "state": {"running": {}}}
                     for container in self.containers
                 ],
             },
-            "status": {"phase": "Running", "podIP": self.ip, "hostIP": "10.0.0.11", "startTime": _STARTED},
         }
 
 
@@ -76,6 +88,7 @@ def namespaces() -> list[dict[str, Any]]:
         _namespace("payments", labels={"team": "payments", "pci": "true"}),
         _namespace("platform", annotations={"sumologic.com/sourceCategoryPrefix": "infrastructure/"}),
         _namespace("reports"),
+        _namespace("monitoring"),
     ]
 
 
@@ -89,45 +102,57 @@ def node() -> dict[str, Any]:
     }
 
 
-def pods(rng: random.Random) -> list[Pod]:
-    """The cast, with names and uids as a cluster would make them up."""
-    return list(_pods(rng))
+def pods(rng: random.Random, network: str = "10.244") -> list[Pod]:
+    """The cast, with names and uids as a cluster would make them up, and addresses in a /16 (its first two numbers)."""
+    return list(_pods(rng, network))
 
 
-def _pods(rng: random.Random) -> Iterator[Pod]:
-    web, web_containers = _hash(rng), (Container("nginx", apps.web_server, 20), Container("geo", apps.json_service, 4))
+def _pods(rng: random.Random, network: str) -> Iterator[Pod]:
+    web, web_containers = (
+        _hash(rng),
+        (
+            Container("nginx", apps.web_server, 20, port=9113),
+            Container("geo", apps.json_service, 4, port=8081),
+        ),
+    )
     for number in range(2):
         yield Pod(
-            "shop", f"web-{web}-{_suffix(rng)}", _uid(rng), f"10.244.1.{10 + number}", ("ReplicaSet", f"web-{web}"),
+            "shop", f"web-{web}-{_suffix(rng)}", _uid(rng), f"{network}.1.{10 + number}", ("ReplicaSet", f"web-{web}"),
             {"app": "web", "pod-template-hash": web},
             {"sumologic.com/geo.sourceCategory": "shop/geo"},
             web_containers, "containerd",
         )  # fmt: skip
     yield Pod(
-        "shop", "orders-0", _uid(rng), "10.244.1.20", ("StatefulSet", "orders"),
+        "shop", "orders-0", _uid(rng), f"{network}.1.20", ("StatefulSet", "orders"),
         {"app": "orders", "apps.kubernetes.io/pod-index": "0", "statefulset.kubernetes.io/pod-name": "orders-0"},
-        {"sumologic.com/sourceName": "orders"},
-        (Container("orders", apps.java_service, 15, apps.JAVA_FIRST_LINE),), "containerd",
+        {
+            "sumologic.com/sourceName": "orders",
+            "prometheus.io/scrape": "true",
+            "prometheus.io/port": "8080",
+            "prometheus.io/path": "/actuator/prometheus",
+        },
+        (Container("orders", apps.java_service, 15, apps.JAVA_FIRST_LINE, 8080, "/actuator/prometheus"),),
+        "containerd",
     )  # fmt: skip
     payments, labels = _hash(rng), {"app.kubernetes.io/name": "payments"}
     yield Pod(
-        "payments", f"payments-{payments}-{_suffix(rng)}", _uid(rng), "10.244.2.7",
+        "payments", f"payments-{payments}-{_suffix(rng)}", _uid(rng), f"{network}.2.7",
         ("ReplicaSet", f"payments-{payments}"), {**labels, "pod-template-hash": payments},
         {"sumologic.com/sourceCategory": "pci/payments", "sumologic.com/sourceHost": "payments.example"},
-        (Container("payments", apps.json_service, 15),), "cri-o",
+        (Container("payments", apps.json_service, 15, port=9464, openmetrics=True),), "cri-o",
     )  # fmt: skip
     yield Pod(
-        "platform", f"node-agent-{_suffix(rng)}", _uid(rng), "10.0.0.11", ("DaemonSet", "node-agent"),
-        {"app": "node-agent"}, {}, (Container("agent", apps.node_agent, 10),), "docker",
+        "platform", f"node-agent-{_suffix(rng)}", _uid(rng), f"{network}.0.11", ("DaemonSet", "node-agent"),
+        {"app": "node-agent"}, {}, (Container("agent", apps.node_agent, 10, port=9400),), "docker",
     )  # fmt: skip
     job = f"daily-{rng.randrange(29_000_000, 29_999_999)}"
     yield Pod(
-        "reports", f"{job}-{_suffix(rng)}", _uid(rng), "10.244.3.4", ("Job", job),
+        "reports", f"{job}-{_suffix(rng)}", _uid(rng), f"{network}.3.4", ("Job", job),
         {"batch.kubernetes.io/job-name": job}, {},
-        (Container("report", apps.batch_job, 6),), "containerd", crashes=True,
+        (Container("report", apps.batch_job, 6, port=9091),), "containerd", crashes=True,
     )  # fmt: skip
     yield Pod(
-        "platform", "debug-shell", _uid(rng), "10.244.1.99", None,
+        "platform", "debug-shell", _uid(rng), f"{network}.1.99", None,
         {"run": "debug-shell"}, {"sumologic.com/exclude": "true"},
         (Container("shell", apps.node_agent, 3),), "containerd", collected=False,
     )  # fmt: skip
@@ -152,6 +177,18 @@ def _owner(kind: str, name: str) -> dict[str, Any]:
     api = "batch/v1" if kind == "Job" else "apps/v1"
     uid = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{kind}/{name}"))
     return {"apiVersion": api, "kind": kind, "name": name, "uid": uid, "controller": True, "blockOwnerDeletion": True}
+
+
+def _container(container: Container) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": container.name, "image": f"registry.example/{container.name}:1.4.2"}
+    if container.port:
+        found["ports"] = [{"name": port_name(container), "containerPort": container.port, "protocol": "TCP"}]
+    return found
+
+
+def port_name(container: Container) -> str:
+    """What the port of a container's metrics is called."""
+    return f"{container.name}-metrics"[-15:].lstrip("-")  # as long as Kubernetes allows
 
 
 def _namespace(

@@ -1,8 +1,10 @@
 """The demo's cluster as one process: its API server, and its node whose containers log.
 
-`python -m hawse.demo.node FOLDER --rate 1 --seed 7`. It makes FOLDER/kubeconfig when the API server answers, the
-node's /var/log in FOLDER/log, and FOLDER/tally.json, which is exact after `stop`. Lines on standard input: `start`
-begins to log, `stop` ends it (and saves the tally, then makes FOLDER/stopped), the end of the input ends the process.
+`python -m hawse.demo.node FOLDER --rate 1 --seed 7 --metrics NAME=PORT`. It makes FOLDER/kubeconfig when the API
+server answers, the node's /var/log in FOLDER/log, and FOLDER/tally.json, which is exact after `stop`. The containers'
+metrics are served as well; each NAME and PORT is a program of this machine that is to be found by the API server, too.
+Lines on standard input: `start` begins to log, `stop` ends it, and the metrics (then saves the tally, then makes
+FOLDER/stopped), the end of the input ends the process.
 """
 
 import argparse
@@ -11,10 +13,12 @@ import contextlib
 import random
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
-from hawse.demo import cast
+from hawse.demo import cast, monitors
 from hawse.demo.apiserver import DemoApi
+from hawse.demo.exporters import Exporters, free_network
 from hawse.demo.workload import Node
 
 _TICK = 0.05  # seconds
@@ -24,15 +28,19 @@ _LATE = 1.0  # seconds by which the API server learns of a pod after its contain
 class Cluster:
     """The API server and the node. `root` is the folder named above."""
 
-    def __init__(self, root: Path, rng: random.Random, rate: float) -> None:
+    def __init__(self, root: Path, rng: random.Random, rate: float, processes: Mapping[str, int]) -> None:
         self.api = DemoApi()
-        self.node = Node(root / "log", rng, rate=rate)
+        self.node = Node(root / "log", rng, rate=rate, network=free_network(random.Random()))  # noqa: S311
+        self._exporters = Exporters()
+        self._processes = processes
         self._root = root
         self._logging: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Serve the API."""
-        for found in (*cast.namespaces(), cast.node()):
+        await self._exporters.start(self.node.running)
+        found_by = (*monitors.of_pods(self.node.pods), *monitors.of_processes(self._processes))
+        for found in (*cast.namespaces(), cast.node(), *found_by):
             self.api.put(found)
         for pod in self.node.pods:
             if not pod.crashes:
@@ -49,9 +57,11 @@ class Cluster:
             if line == b"start" and self._logging is None:
                 self._logging = asyncio.create_task(self._log())
             if line == b"stop":
+                await self._exporters.stop()
                 await self._end_logging()
                 (self._root / "stopped").touch()
         await self._end_logging()
+        await self._exporters.stop()
         await self.api.stop()
 
     async def _log(self) -> None:
@@ -76,11 +86,11 @@ class Cluster:
         self.node.tally.save(self._root / "tally.json")
 
 
-async def _main(root: Path, seed: int | None, rate: float) -> None:
+async def _main(root: Path, seed: int | None, rate: float, processes: Mapping[str, int]) -> None:
     root.mkdir(parents=True, exist_ok=True)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    cluster = Cluster(root, random.Random(seed), rate)  # noqa: S311
+    cluster = Cluster(root, random.Random(seed), rate, processes)  # noqa: S311
     await cluster.start()
     await cluster.obey(commands)
 
@@ -90,8 +100,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rate", type=float, default=1.0, help="times the usual hundred events a second")
     parser.add_argument("--seed", type=int, help="makes the same logs again")
+    parser.add_argument("--metrics", action="append", default=[], type=_process, help="NAME=PORT of a program")
     given = parser.parse_args()
-    asyncio.run(_main(given.folder, given.seed, given.rate))
+    asyncio.run(_main(given.folder, given.seed, given.rate, dict(given.metrics)))
+
+
+def _process(text: str) -> tuple[str, int]:
+    name, _, port = text.partition("=")
+    return name, int(port)
 
 
 if __name__ == "__main__":

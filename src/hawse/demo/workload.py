@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from hawse.demo import cast
+from hawse.demo import apps, cast
+from hawse.demo.meters import MEASURES, Meters
 from hawse.demo.runtime import ContainerLog
 
 _ROTATE_AT = 96 << 10  # bytes: small, so that a demo of half a minute shows some (kubelet's default is 10 MiB)
@@ -29,10 +30,22 @@ class PodTally(msgspec.Struct):
     bytes: int = 0  # of the records' texts, in UTF-8
 
 
+class ExporterTally(msgspec.Struct):
+    """What one container has told scrapers of its metrics. `samples` is the sum over all scrapes."""
+
+    namespace: str
+    pod: str
+    container: str
+    instance: str  # host:port
+    scrapes: int = 0
+    samples: int = 0
+
+
 class Tally(msgspec.Struct):
     """What the node has written so far."""
 
     pods: list[PodTally]
+    exporters: list[ExporterTally] = []
     rotations: int = 0
     restarts: int = 0
 
@@ -48,49 +61,70 @@ class Tally(msgspec.Struct):
         return msgspec.json.decode(path.read_bytes(), type=cls)
 
 
-class _Running:
-    """A container with its log."""
+class Running:
+    """A container with its log and its metrics."""
 
     def __init__(self, pod: cast.Pod, container: cast.Container, log: ContainerLog, tally: PodTally) -> None:
         self.pod = pod
         self.container = container
         self.log = log
         self.tally = tally
+        instance = f"{pod.ip}:{container.port}"
+        self.exporter = ExporterTally(pod.namespace, pod.name, container.name, instance)
+        # Chance of its own: the logs of a seed are the same whether or not somebody reads the metrics.
+        self._rng = random.Random(instance)  # noqa: S311
+        self.meters = Meters(self._rng)
         self.number = 0
         self.owed = 0.0  # events due but not written, a fraction
         self.lives = _FIRST_CRASH  # seconds that it runs from one start to the next
         self.crash_at = _FIRST_CRASH
 
+    def measure(self, event: apps.Event) -> None:
+        """Count an event in the metrics."""
+        MEASURES[self.container.app](self.meters, event)
+
+    def restarted(self) -> None:
+        """Counters begin anew."""
+        self.meters = Meters(self._rng)
+
+    def scraped(self, samples: int) -> None:
+        """So many samples have been told."""
+        self.exporter.scrapes += 1
+        self.exporter.samples += samples
+
 
 class Node:
     """Writes the logs of the cast below a folder. `advance` does all the work, in the caller's time."""
 
-    def __init__(self, root: Path, rng: random.Random, *, rate: float = 1.0) -> None:
-        """`root` stands for the node's /var/log; `rate` multiplies the events a second (about 100 at 1)."""
-        self.pods = cast.pods(rng)
+    def __init__(self, root: Path, rng: random.Random, *, rate: float = 1.0, network: str = "10.244") -> None:
+        """`root` stands for the node's /var/log; `rate` multiplies the events a second (about 100 at 1); `network` is
+        where the pods' addresses are.
+        """
+        self.pods = cast.pods(rng, network)
         self._rng = rng
         self._rate = rate
         self._elapsed = 0.0
         self._last = 0
         self.tally = Tally([PodTally(pod.namespace, pod.name, pod.uid, pod.collected) for pod in self.pods])
-        self._running = [
-            _Running(pod, container, self._log(root, pod, container), tally)
+        self.running = [
+            Running(pod, container, self._log(root, pod, container), tally)
             for pod, tally in zip(self.pods, self.tally.pods, strict=True)
             for container in pod.containers
         ]
+        self.tally.exporters = [running.exporter for running in self.running if running.container.port]
 
     def advance(self, seconds: float) -> None:
         """Write what falls due in so much time: all of it is in the files, whole lines only, on return."""
         self._elapsed += seconds
-        for running in self._running:
+        for running in self.running:
             self._live(running, seconds)
 
     def close(self) -> None:
         """Close the files."""
-        for running in self._running:
+        for running in self.running:
             running.log.close()
 
-    def _live(self, running: _Running, seconds: float) -> None:
+    def _live(self, running: Running, seconds: float) -> None:
         burst = _BURST[1] if self._rng.random() < _BURST[0] else 1
         running.owed += running.container.rate * self._rate * seconds * burst
         while running.owed >= 1:
@@ -103,11 +137,13 @@ class Node:
             running.lives = min(2 * running.lives, _RARELY)
             running.crash_at += running.lives
             running.log.restart(self._container_id())
+            running.restarted()
             self.tally.restarts += 1
 
-    def _say(self, running: _Running) -> None:
+    def _say(self, running: Running) -> None:
         running.number += 1
         event = running.container.app(self._rng, running.number)
+        running.measure(event)
         for line in event.lines:
             running.log.write(self._now(), event.stream, line)
         records = ["\n".join(event.lines)] if running.container.first_line else event.lines
