@@ -41,8 +41,8 @@ Room: TypeAlias = Callable[[int], Awaitable[None]]
 
 
 class FetchError(Exception):
-    """No answer that is of use. `code` is one of few: timeout, connection, tls, http_status, redirect, credentials,
-    body_size_limit, malformed.
+    """No answer that is of use. `code` is one of few: timeout, connection, tls, http_status, redirect, url,
+    credentials, body_size_limit, malformed.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -89,12 +89,16 @@ class ScrapeClient:
         host. A body over `limit` bytes (decompressed; 0: no limit) is given up while it comes. Raises FetchError.
         """
         try:
+            if not _usable(url):
+                raise ValueError
             async with asyncio.timeout(timeout):
                 return await self._followed(url, headers, limit or 1 << 62, room)
         except TimeoutError:
             raise FetchError("timeout", f"{_host(url)} gave no whole answer within {timeout:g}s") from None
         except CredentialError as error:
             raise FetchError("credentials", str(error)) from None
+        except ValueError:
+            raise FetchError("url", f"{url[:200]!r} is no HTTP URL") from None
         except Busy as busy:
             raise FetchError("connection", _worded(busy.reason)) from None
         except HawseError as error:
@@ -209,15 +213,20 @@ def _tls(tls: TLSConfig) -> TLSClient:
 
 
 def _redirected(url: str, target: str) -> str:
-    new = urljoin(url, re.sub(r"[\s\x00-\x1f]", "", target))
-    parts = urlsplit(new)
     try:
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        new = urljoin(url, re.sub(r"[\s\x00-\x1f]", "", target))
+        usable = _usable(new)
     except ValueError:
         usable = False
     if not usable:
         raise FetchError("redirect", f"{_host(url)} leads on to {target[:200]!r}, which is no HTTP URL")
     return new.partition("#")[0]
+
+
+def _usable(url: str) -> bool:
+    """Whether it is a URL to ask at. Raises ValueError where it is none at all."""
+    parts = urlsplit(url)
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
 
 
 def _may_have_credentials(first: str, url: str) -> bool:

@@ -103,7 +103,11 @@ def test_more_targets_than_allowed_are_all_down(monkeypatch):
                 sink = receiver.sink
                 published(receiver, *addresses)
                 await sink.until(lambda: len(sink.scrapes) >= 4)
-                down = set(sink.of("up")), sum(len(one.heads) for one in made), loop_of(receiver, addresses[0]).last_error
+                down = (
+                    set(sink.of("up")),
+                    sum(len(one.heads) for one in made),
+                    loop_of(receiver, addresses[0]).last_error,
+                )
                 published(receiver, *addresses[:2])
                 await sink.until(lambda: 1 in sink.of("up"))
                 return down, receiver
@@ -119,7 +123,12 @@ def test_relabelling_drops_targets_and_says_why(caplog):
         async with targets() as (target,):
             rules = [
                 {"source_labels": ["__address__"], "regex": ".*:2", "action": "drop"},
-                {"source_labels": ["__address__"], "regex": "odd", "target_label": "__scrape_interval__", "replacement": "x"},
+                {
+                    "source_labels": ["__address__"],
+                    "regex": "odd",
+                    "target_label": "__scrape_interval__",
+                    "replacement": "x",
+                },
             ]
             async with running(scraping(target.address, "h:2", "odd", relabel_configs=rules)) as receiver:
                 await receiver.sink.until(lambda: receiver.sink.scrapes)

@@ -36,7 +36,7 @@ def one_scrape(body, before=lambda target: None, **job):
 
 
 def test_a_scrape():
-    body = "# TYPE a_total counter\na_total 3\nb{x=\"y\"} 0.5\n"
+    body = '# TYPE a_total counter\na_total 3\nb{x="y"} 0.5\n'
     receiver, (target,) = taken(scraping, 3, lambda one: setattr(one, "answer", body))
     for number, scrape in enumerate(receiver.sink.scrapes):
         found = {point.name: point for point in scrape}
@@ -60,7 +60,7 @@ def test_a_scrape():
 
 
 def test_the_request():
-    _, _, target = one_scrape("a 1\n", params={"match[]": ["{x=\"y\"}"]}, metrics_path="/federate", timeout="50ms")
+    _, _, target = one_scrape("a 1\n", params={"match[]": ['{x="y"}']}, metrics_path="/federate", timeout="50ms")
     assert target.heads[0].startswith("GET /federate?match%5B%5D=%7Bx%3D%22y%22%7D HTTP/1.1\r\n")
     assert target.header("host") == target.address
     assert target.header("x-prometheus-scrape-timeout-seconds") == "0.05"
@@ -144,7 +144,9 @@ def test_nothing_listens(caplog):
 
 
 def test_a_content_type_that_is_given_by_the_job():
-    found, _, _ = one_scrape("a 1\n", lambda one: setattr(one, "kind", ""), fallback_scrape_protocol="PrometheusText0.0.4")
+    found, _, _ = one_scrape(
+        "a 1\n", lambda one: setattr(one, "kind", ""), fallback_scrape_protocol="PrometheusText0.0.4"
+    )
     assert found["a"] == 1
 
 
@@ -170,7 +172,12 @@ def test_metric_rules_limits_behind_them_and_external_labels():
                 sample_limit=2,
                 metric_relabel_configs=[
                     {"source_labels": ["__name__"], "regex": "c", "action": "drop"},
-                    {"source_labels": ["__name__"], "regex": "(.)_x", "target_label": "__name__", "replacement": "$${1}"},
+                    {
+                        "source_labels": ["__name__"],
+                        "regex": "(.)_x",
+                        "target_label": "__name__",
+                        "replacement": "$${1}",
+                    },
                     {"source_labels": ["job"], "target_label": "where", "replacement": "here"},
                 ],
             )
