@@ -91,7 +91,8 @@ def _re2(pattern: Pattern) -> Matcher:
     def groups(value: str) -> Groups | None:
         return kept(value) if len(value) <= _SHORT else ask(value)
 
-    return Matcher(lambda value: groups(value) is not None, groups, dict(pattern.compiled.groupindex))
+    names = {name.decode(): number for name, number in pattern.compiled.groupindex.items()}
+    return Matcher(lambda value: groups(value) is not None, groups, names)
 
 
 def template(text: str, names: dict[str, int]) -> Callable[[Groups], str]:

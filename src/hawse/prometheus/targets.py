@@ -19,8 +19,7 @@ from hawse.prometheus.values import PromDuration
 
 META, PARAM, RESERVED = "__meta_", "__param_", "__"
 _NONE: Mapping[str, str] = MappingProxyType({})
-# What would be read as another part of the URL is no part of an address.
-_ADDRESS = re.compile(r"[^/?#@\\\s\x00-\x1f\x7f]+")
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/-]+")  # needs no encoding
 # strconv.ParseBool's words.
 _TRUE, _FALSE = (
     frozenset({"1", "t", "T", "true", "TRUE", "True"}),
@@ -49,9 +48,10 @@ class Url(NamedTuple):
 
     def __str__(self) -> str:
         """Percent-encoded, as Go writes URLs."""
-        path = quote(self.path, safe="$&+,/:;=@")
+        path = self.path if _PLAIN.fullmatch(self.path) else quote(self.path, safe="$&+,/:;=@")
         slash = "/" if path and not path.startswith("/") else ""
-        return f"{self.scheme}://{self.address}{slash}{path}" + (f"?{self.query}" if self.query else "")
+        host = self.address if _PLAIN.fullmatch(self.address) else quote(self.address, safe="!$&'()*+,;=:[]<>\"")
+        return f"{self.scheme}://{host}{slash}{path}" + (f"?{self.query}" if self.query else "")
 
 
 class Histograms(NamedTuple):
@@ -208,7 +208,7 @@ def _address(labels: Labels) -> str:
     address = labels.get("__address__", "")
     if not address:
         raise ValueError("no address: the label __address__ is not there, or empty")
-    if not _ADDRESS.fullmatch(address):
+    if "/" in address:
         raise ValueError(f'"{address}" is not a valid hostname: __address__ is host:port, without scheme and path')
     if labels.get("__scheme__") not in {"http", "https"}:
         raise ValueError(f'unsupported scheme "{labels.get("__scheme__", "")}": __scheme__ is http or https')
