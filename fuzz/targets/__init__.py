@@ -11,6 +11,8 @@ MODULES = {
     "otlp_json_traces": "otlp",
     "otlp_records": "otlp",
     "otlp_answer": "otlp",
+    "remote_write_1": "remote_write",
+    "remote_write_2": "remote_write",
     "container_log": "container_log",
     "compression": "compression",
     "http_server": "http_server",
@@ -20,6 +22,7 @@ MODULES = {
     "kube_list": "kube",
     "kubeconfig": "kube",
     "configuration": "configuration",
+    "exposition": "exposition",
 }
 
 

@@ -328,6 +328,7 @@ def test_limits(limits, reason):
         ("a x\n", "line 1: the value 'x' is no number"),
         ("a 1 2 3\n", "line 1: expected a value, and nothing or a timestamp behind it"),
         ("a 1 x\n", "line 1: the timestamp 'x' is no number"),
+        ("a 1,2\n", "line 1: the value '1,2' is no number"),
         ("a 1_000\n", "line 1: the value '1_000' is no number"),
         ("# TYPE a thing\n", "line 1: 'thing' is no type of metric"),
         ("-a 1\n", "line 1, column 1: expected a metric name, found '-a 1'"),
@@ -341,6 +342,16 @@ def test_what_is_malformed_is_said_with_its_place(body, reason):
     with pytest.raises(ExpositionError, match=reason):
         read(exposition, body.encode("latin-1"))
     assert len(plainly(exposition.stale(NOW))) == 1
+
+
+def test_a_family_in_pieces_has_each_of_its_series_once():
+    body = 's_count 2\n# TYPE s summary\ns{quantile="0.5"} 1\ns_sum 1\ns_count 3\nb 1\n# TYPE s summary\ns_sum 5\n'
+    exposition = Exposition({}, TARGET)
+    for more in ("", "c 1\n", "c 2\n"):
+        found = plainly(read(exposition, body + more).groups)
+        assert found[named("s_count", 0)[0]][0] == 2
+        assert found[named("s_sum", 0)[0]][0] == 1
+        assert len(found) == 4 + bool(more)
 
 
 def test_openmetrics_must_end():

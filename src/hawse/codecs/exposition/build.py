@@ -5,7 +5,7 @@ A histogram or summary that its OTLP form could not give back exactly stays what
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from math import isnan
 from typing import NamedTuple, TypeAlias
 
@@ -123,7 +123,7 @@ class Family:
         suffix = exposed.removeprefix(self._name) if exposed.startswith(self._name) else exposed
         kind = self._metadata.type
         told = Told(series, number, suffix, timed)
-        if self._plain or (kind in {"histogram", "summary"} and not series.name.endswith(suffix)):
+        if kind in {"histogram", "summary"} and (self._plain or not series.name.endswith(suffix)):
             self._number(told, Kind.GAUGE, "unknown")
         elif kind in {"histogram", "summary"}:
             self._part(told, kind)
@@ -184,32 +184,40 @@ class Family:
             points.setdefault(attributes, _point(parts, kind, attributes))
         self._parts.clear()
 
-    def write(self) -> Iterator[tuple[Key, bytes, list[tuple[bytes, Kind, list[Point], list[int]]]]]:
-        """For each group: its bytes, and its metrics: what identifies them, their points, where those' rests begin."""
+    def write(
+        self, taken: Set[Identity]
+    ) -> Iterator[tuple[Key, bytes, list[tuple[bytes, Kind, list[Point], list[int]]]]]:
+        """For each group: its bytes, and its metrics: what identifies them, their points, where those' rests begin.
+
+        Points that are in `taken` are left out: another family has them.
+        """
         self._close()
         by_key: dict[Key, list[tuple[str, Kind, str, str, list[Point]]]] = {}
         for (key, name, kind, type_, texts), by_attributes in self._metrics.items():
-            by_key.setdefault(key, []).append((name, kind, type_, texts, list(by_attributes.values())))
+            identifier = kind.identifier(name.encode())
+            points = [one for one in by_attributes.values() if (key, identifier, one.attributes) not in taken]
+            if points:
+                by_key.setdefault(key, []).append((name, kind, type_, texts, points))
         for key, metrics in by_key.items():
             pieces: list[bytes] = []
             at = 0
             written = []
             for name, kind, type_, texts, found in metrics:
                 dated = kind is Kind.SUM and self._created
-                points = [self._with_created(key, name, point) for point in found] if dated else found
+                own = [self._with_created(key, name, point) for point in found] if dated else found
                 head = self._head(name, kind, type_, texts)
-                fronts = [b"\x0a" + varint(len(point.attributes) + len(point.rest)) for point in points]
-                size = sum(map(len, fronts)) + sum(len(point.attributes) + len(point.rest) for point in points)
+                fronts = [b"\x0a" + varint(len(point.attributes) + len(point.rest)) for point in own]
+                size = sum(map(len, fronts)) + sum(len(point.attributes) + len(point.rest) for point in own)
                 front = metric_front(head, kind, size)
                 pieces.append(front)
                 at += len(front)
                 rests = []
-                for point_front, point in zip(fronts, points, strict=True):
+                for point_front, point in zip(fronts, own, strict=True):
                     at += len(point_front) + len(point.attributes)
                     rests.append(at)
                     at += len(point.rest)
                     pieces += (point_front, point.attributes, point.rest)
-                written.append((kind.identifier(name.encode()), kind, points, rests))
+                written.append((kind.identifier(name.encode()), kind, own, rests))
             yield key, b"".join(pieces), written
 
     def _with_created(self, key: Key, name: str, point: Point) -> Point:

@@ -1,6 +1,7 @@
 """A body's lines, cut into metric families: what HELP, TYPE and UNIT say, and the lines that belong to it."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from hawse.codecs.exposition.errors import ExpositionError
@@ -52,6 +53,18 @@ def at_line(number: int, error: ExpositionError) -> ExpositionError:
     """The same error, with its line (`number` counts from 0)."""
     text = str(error)
     return ExpositionError(f"line {number + 1}, {text}" if text.startswith("column") else f"line {number + 1}: {text}")
+
+
+def in_pieces(found: Sequence[Family]) -> set[str]:
+    """Names of families that are not in one piece, as they should be: some of their series stand elsewhere."""
+    names = {family.key[0] for family in found}
+    again = {family.key[0] for family in found if family.key[1]}
+    return again | {
+        family.key[0]
+        for family in found
+        for suffix in _SUFFIXES.get(family.metadata.type, ())
+        if suffix not in {"", "_created"} and family.key[0] + suffix in names
+    }
 
 
 class _Scan:

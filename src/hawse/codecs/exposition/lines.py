@@ -119,10 +119,10 @@ class Lines:
             found = _numbers.decode(b"[" + text + b"]")
         except (msgspec.DecodeError, ValueError):
             return None
+        if len(found) != len(texts) + sum(self.timed):
+            return None  # `1,2` is no number
         if not self.timed:
             return np.array([*found, 0.0]), None
-        if len(found) != len(texts) + sum(self.timed):
-            return None
         flat = np.array(found)
         timed = np.frombuffer(self.timed, np.uint8).astype(np.int64)
         at = np.arange(len(texts)) + np.cumsum(timed) - timed
@@ -173,4 +173,4 @@ def plain(text: bytes) -> bool:
         _numbers.decode(b"[" + text.replace(b" ", b",", 1) + b"]")
     except (msgspec.DecodeError, ValueError):
         return False
-    return text.count(b" ") <= 1 and bool(text)
+    return bool(text) and text.count(b" ") <= 1 and b"," not in text

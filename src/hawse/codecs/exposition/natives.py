@@ -1,4 +1,4 @@
-"""Native histograms of a target as exponential histograms of OTLP, which have no fixed width and are made anew each time."""
+"""Native histograms of a target as exponential histograms of OTLP: of no fixed width, so made anew by each scrape."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ _STALE = b"\x50\x01"  # flags: no recorded value
 
 
 class _Known(NamedTuple):
-    """What stays of a series: the metric's fields before its data, when it began (ns), its last count, whether timed."""
+    """What stays of a series: its metric up to the data, when it began (ns), its last count, whether it is timed."""
 
     head: bytes
     start: int

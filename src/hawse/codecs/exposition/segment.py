@@ -1,7 +1,7 @@
 """One metric family of a target, compiled: what its lines begin with, its OTLP bytes, and which number goes where."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -62,6 +62,7 @@ async def compile_segment(
     lines: list[bytes],
     labelling: Labelling,
     before: Mapping[Identity, Before],
+    taken: Set[Identity],
     at: int,
     *,
     openmetrics: bool,
@@ -72,9 +73,9 @@ async def compile_segment(
 ) -> tuple[Segment, Numbers, set[Identity]]:
     """Read the lines of a family for the first time. Gives its points' identities, too.
 
-    `before` is what is known of points from earlier scrapes; `at` the time of this one (ns); `most` is how many samples
-    may be kept, `exceeded` the error's text where there are more. Raises ExpositionError
-    with line and column, LimitExceeded.
+    `before` is what is known of points from earlier scrapes, `taken` are those of other families; `at` is the time of
+    this one (ns); `most` is how many samples may be kept, `exceeded` the error's text where there are more. Raises
+    ExpositionError with line and column, LimitExceeded.
     """
     builder = Builder(family.key[0], family.metadata, labelling, plain=is_plain)
     shape, kept = await _take(
@@ -90,7 +91,7 @@ async def compile_segment(
     starts: list[int] = []
     identities: set[Identity] = set()
     base = 0
-    for key, data, metrics in builder.write():
+    for key, data, metrics in builder.write(taken):
         for name, kind, points, rests in metrics:
             for number, (point, rest) in enumerate(zip(points, rests, strict=True)):
                 place(slots, point, kind, base + rest)

@@ -1,7 +1,7 @@
 """One target's series, kept from scrape to scrape."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from hawse.codecs.exposition import exemplars as splice
 from hawse.codecs.exposition import protobuf
 from hawse.codecs.exposition.build import Identity
 from hawse.codecs.exposition.errors import LimitExceeded
-from hawse.codecs.exposition.families import Family, families
+from hawse.codecs.exposition.families import Family, families, in_pieces
 from hawse.codecs.exposition.labels import Key, Labelling, Limits, Relabel
 from hawse.codecs.exposition.layout import Layout
 from hawse.codecs.exposition.lines import Floats, Numbers
@@ -185,7 +185,11 @@ class Exposition:
         """The layout of these lines, with what stays of the last one; the numbers; what is otherwise."""
         old = old or self._layout
         found = families(lines, openmetrics=openmetrics)
-        kept = self._reusable(old, found, lines) if old is not None and old.lines.openmetrics is openmetrics else {}
+        # Each piece alone may be half a histogram, and series may be there twice, which shows only if all are looked at.
+        pieces = in_pieces(found)
+        self._plain |= pieces
+        alike = old is not None and old.lines.openmetrics is openmetrics and not pieces
+        kept = self._reusable(old, found, lines) if alike and old is not None else {}
         before, points = self._before(old, {place for place, _ in kept.values()})
         segments: list[Segment] = []
         numbers: list[Numbers] = []
@@ -199,7 +203,7 @@ class Exposition:
                 last[place] = old.last_of(known[0])
             else:
                 segment, its, identities = await self._compiled(
-                    family, lines, before, at, openmetrics=openmetrics, samples=samples
+                    family, lines, before, fresh, at, openmetrics=openmetrics, samples=samples
                 )
                 segments.append(segment)
                 numbers.append(its)
@@ -251,6 +255,7 @@ class Exposition:
         family: Family,
         lines: list[bytes],
         before: Mapping[Identity, Before],
+        taken: Set[Identity],
         at: int,
         *,
         openmetrics: bool,
@@ -261,6 +266,7 @@ class Exposition:
             lines,
             self._labelling,
             before,
+            taken,
             at,
             openmetrics=openmetrics,
             is_plain=family.key[0] in self._plain,
