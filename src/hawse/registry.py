@@ -21,7 +21,9 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",
     },
     Kind.PROCESSOR: {
+        "dropbuckets": "hawse.processors.dropbuckets",
         "filter": "hawse.processors.filter",
+        "groupbyattrs": "hawse.processors.groupbyattrs",
         "k8sattributes": "hawse.processors.k8sattributes",
         "resource": "hawse.processors.resource",
         "source": "hawse.processors.source",
@@ -41,6 +43,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.EXTENSION: {
         "file_storage": "hawse.extensions.file_storage",
         "health_check": "hawse.extensions.health_check",
+        "target_allocator": "hawse.extensions.target_allocator",
     },
 }
 

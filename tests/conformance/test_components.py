@@ -30,6 +30,8 @@ MINIMAL = {
     ("receiver", "prometheus"): {
         "config": {"scrape_configs": [{"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]}]}
     },
+    ("processor", "dropbuckets"): {},
+    ("processor", "groupbyattrs"): {"keys": ["pod"]},
     ("processor", "filter"): {"metrics": {"metric": ['name == "up"']}},
     ("receiver", "prometheusremotewrite"): {"endpoint": "127.0.0.1:0"},
     ("processor", "k8sattributes"): {"auth_type": "kubeConfig", "kube_config_path": "{tmp}/kubeconfig"},
@@ -45,6 +47,7 @@ MINIMAL = {
     ("connector", "routing"): {"table": [{"condition": 'attributes["a"] == "b"', "pipelines": ["logs/2"]}]},
     ("extension", "file_storage"): {"directory": "{tmp}/state"},
     ("extension", "health_check"): {"endpoint": "127.0.0.1:0"},
+    ("extension", "target_allocator"): {"endpoint": "127.0.0.1:0", "collectors": {"static": ["collector-0"]}},
 }
 
 # An API server that is away: no reason not to start.

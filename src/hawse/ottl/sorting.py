@@ -4,8 +4,6 @@ No more is read than the rules ask for: of a group whose resource settles all of
 name their names alone, of points their attributes. What is not split keeps its bytes.
 """
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -13,9 +11,9 @@ from hawse.batch import AttributeValue, Group, Remembered, Resource, Signal
 from hawse.codecs import otlp_parts
 from hawse.ottl.condition import Test
 from hawse.ottl.items import LogItem, MetricItem, PointItem, SpanItem
+from hawse.turns import Turns
 from hawse.wire import field
 
-_TURN = 0.005  # seconds of work without a turn for others
 _SLICE = 512  # items between looks at the clock
 _NAMES = 65536  # metric names whose rule is remembered
 NONE = -1  # of what no rule matches
@@ -45,21 +43,6 @@ class Rule(Protocol):
 Settled: TypeAlias = tuple[tuple[bool, ...], ...]
 
 
-class _Clock:
-    """Gives others their turn."""
-
-    __slots__ = ("_since",)
-
-    def __init__(self) -> None:
-        self._since = time.perf_counter()
-
-    async def turn(self) -> None:
-        """Once in a while."""
-        if time.perf_counter() - self._since > _TURN:
-            await asyncio.sleep(0)
-            self._since = time.perf_counter()
-
-
 class _OfPoints:
     """A test of data points."""
 
@@ -71,28 +54,24 @@ class _OfPoints:
         readable = "flags" not in rule.uses and "" not in rule.keys
         self._keys = [field(1, key.encode()) for key in rule.keys] if readable else [b""]
 
-    async def cut(self, metric: MetricItem, clock: _Clock) -> tuple[bytes | None, bytes | None]:
+    async def cut(self, metric: MetricItem, turns: Turns) -> tuple[bytes | None, bytes | None]:
         """The metric with the points that pass the test alone, and with the others; None where there are none."""
         test = self._test
         judged = any([key in metric.raw for key in self._keys])  # noqa: C419  # as a list it takes half the time
-        split: list[tuple[str, list[bytes], list[bytes]]] = []
+        split: dict[str, tuple[list[bytes], list[bytes]]] = {}
         for kind, data in otlp_parts.data_of(metric.message):
             points = data.points[:]
             taken: list[bytes] = []
             left: list[bytes] = []
+            split[kind] = taken, left
             if not judged:
                 (taken if test(PointItem(metric, kind)) else left).extend(points)
             for at in range(0, len(points) if judged else 0, _SLICE):
                 some = points[at : at + _SLICE]
                 for raw, message in zip(some, otlp_parts.read_points(kind, some), strict=True):
                     (taken if test(PointItem(metric, kind, message)) else left).append(raw)
-                await clock.turn()
-            split.append((kind, taken, left))
-        if not any(taken for _, taken, _ in split):
-            return None, metric.raw
-        if not any(left for _, _, left in split):
-            return metric.raw, None
-        return _with_points(metric.raw, split, 1), _with_points(metric.raw, split, 2)
+                await turns.give()
+        return otlp_parts.apart(metric.raw, split)
 
 
 class _Bound:
@@ -153,14 +132,14 @@ class Sorter:
     async def _scope(self, items: list[bytes], bound: _Bound) -> dict[int, list[bytes]]:
         """The items of a scope by rule; metrics may be in several parts."""
         parts: dict[int, list[bytes]] = {}
-        clock = _Clock()
+        turns = Turns()
         if self._signal is not Signal.METRICS or bound.by_name is None:
             for raw in items:
-                await self._by_test(raw, bound, parts, clock)
+                await self._by_test(raw, bound, parts, turns)
             return parts
         for at in range(0, len(items), _SLICE):
             self._by_name(items[at : at + _SLICE], bound, parts)
-            await clock.turn()
+            await turns.give()
         return parts
 
     @staticmethod
@@ -183,11 +162,11 @@ class Sorter:
             else:
                 part.append(raw)
 
-    async def _by_test(self, raw: bytes, bound: _Bound, parts: dict[int, list[bytes]], clock: _Clock) -> None:
+    async def _by_test(self, raw: bytes, bound: _Bound, parts: dict[int, list[bytes]], turns: Turns) -> None:
         item = self._item(raw)
         for number, of_points, test in bound.tests:
             if of_points:
-                taken, left = await of_points.cut(item, clock)
+                taken, left = await of_points.cut(item, turns)
                 if taken is not None:
                     parts.setdefault(number, []).append(taken)
                     if left is None:
@@ -197,7 +176,7 @@ class Sorter:
                 parts.setdefault(number, []).append(raw)
                 return
         parts.setdefault(bound.rest, []).append(raw)
-        await clock.turn()
+        await turns.give()
 
     def _split(
         self, group: Group, scopes: list[Any], found: list[dict[int, list[bytes]]], numbers: list[int], rest: bytes
@@ -220,13 +199,3 @@ class Sorter:
                     pieces.append(field(2, scope.SerializeToString()))
             made.append((number, Group(group.resource, (*pieces, rest) if rest else tuple(pieces), items[number])))
         return made
-
-
-def _with_points(raw: bytes, split: list[tuple[str, list[bytes], list[bytes]]], side: int) -> bytes:
-    message = otlp_parts.read("Metric", raw)
-    for one in split:
-        points = getattr(message, one[0]).points
-        del points[:]
-        points.extend(one[side])
-    made: bytes = message.SerializeToString()
-    return made

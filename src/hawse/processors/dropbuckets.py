@@ -1,0 +1,136 @@
+"""The `dropbuckets` processor: histograms without buckets, which are most of what Prometheus metrics cost.
+
+What is left of a histogram is its sum and count. Series called `…_bucket` that have a label `le` (a histogram that
+came as single series) are dropped, and counted in the ledger. docs/metrics-enrichment.md tells users.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Annotated, Any
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from msgspec import Meta
+
+from hawse import component
+from hawse.batch import Batch, Group, Signal
+from hawse.codecs import otlp_parts
+from hawse.codecs.otlp_buckets import without_buckets
+from hawse.component import Consumer, Context, ProcessorFactory, Refused, no_needs
+from hawse.turns import Turns
+from hawse.values import Regex
+from hawse.wire import WireError, walk
+
+_SUFFIX = b"_bucket"
+_LE = "le"
+_RULE = "keep"
+_HISTOGRAM = 9  # the field's number in a Metric
+_REMEMBERED = 16384
+
+
+class Config(component.Config, frozen=True):
+    """Takes the buckets out of histograms: what is left are `_sum` and `_count`."""
+
+    keep: Annotated[
+        Regex,
+        Meta(description="Histograms that keep their buckets: what matches anywhere in the name, without _bucket."),
+    ] = Regex.parse("^$")
+
+
+@cache
+def _summary() -> Any:
+    """All names in a group's metrics, and whether any is a histogram: one object, whatever the number of metrics.
+
+    Scopes, metrics and histograms come again and again on the wire, and are declared as if they did not: protobuf
+    makes one of them.
+    """
+    file = descriptor_pb2.FileDescriptorProto(name="hawse.buckets.proto", package="hawse.buckets", syntax="proto3")
+    for name, number, inner in (("Group", 2, "Scope"), ("Scope", 2, "Metric")):
+        field = file.message_type.add(name=name).field.add(name="inner", number=number, label=1, type="TYPE_MESSAGE")
+        field.type_name = f".hawse.buckets.{inner}"
+    metric = file.message_type.add(name="Metric")
+    metric.field.add(name="names", number=1, label=3, type="TYPE_BYTES")
+    metric.field.add(name="histogram", number=_HISTOGRAM, label=1, type="TYPE_BYTES")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("hawse.buckets.Group"))
+
+
+class DropBuckets(component.Processor):
+    """Changes groups that have histograms; all others keep their bytes."""
+
+    def __init__(self, config: Config, context: Context, output: Consumer) -> None:
+        self._output = output
+        self._ledger = context.ledger
+        self._kept = _remembered(config.keep.compiled.search)
+
+    async def consume(self, batch: Batch) -> None:
+        """See Consumer."""
+        try:
+            groups = [await self._of(group) for group in batch.groups]
+        except WireError as error:
+            raise Refused(f"malformed metrics: {error}", "malformed") from None
+        left = [group for group in groups if group is not None]
+        if left:
+            await self._output.consume(batch.with_groups(left))
+
+    async def _of(self, group: Group) -> Group | None:
+        """The group without buckets; None if nothing is left of it."""
+        if not self._concerns(b"".join(group.scopes)):
+            return group
+        message = otlp_parts.opened(group)
+        dropped: list[bytes] = []
+        turns = Turns()
+        for scope in message.scopes:
+            made: list[bytes] = []
+            for raw in scope.items[:]:
+                self._metric(raw, made, dropped)
+                await turns.give()
+            del scope.items[:]
+            scope.items.extend(made)
+        fewer = otlp_parts.count(Signal.METRICS, dropped)
+        if fewer:
+            self._ledger.filtered(Group(group.resource, (), fewer), _RULE)
+        return otlp_parts.closed(group, message, group.items - fewer)
+
+    def _concerns(self, scopes: bytes) -> bool:
+        """Whether there is any histogram, or any single series of one."""
+        try:
+            metrics = _summary().FromString(scopes).inner.inner
+        except DecodeError as error:
+            raise WireError(str(error)) from None
+        return bool(metrics.histogram) or any(map(_is_bucket, metrics.names))
+
+    def _metric(self, raw: bytes, made: list[bytes], dropped: list[bytes]) -> None:
+        name = otlp_parts.metric_name(raw)
+        family = name.removesuffix(_SUFFIX)
+        if self._kept(family):
+            made.append(raw)
+        elif len(family) < len(name):
+            taken, left = otlp_parts.cut(raw, lambda attributes: _LE in attributes)
+            dropped += [taken] if taken is not None else []
+            made += [left] if left is not None else []
+        else:
+            histogram = any(number == _HISTOGRAM for number, *_ in walk(raw))
+            made.append(without_buckets(raw) if histogram else raw)
+
+
+def _is_bucket(name: bytes) -> bool:
+    return name.endswith(_SUFFIX)
+
+
+def _remembered(search: Callable[[str], Any]) -> Callable[[bytes], bool]:
+    known: dict[bytes, bool] = {}
+
+    def kept(name: bytes) -> bool:
+        found = known.get(name)
+        if found is None:
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            found = known[name] = search(name.decode("utf-8", "replace")) is not None
+        return found
+
+    return kept
+
+
+factory = ProcessorFactory("dropbuckets", Config, DropBuckets, needs=no_needs, signals={Signal.METRICS})
