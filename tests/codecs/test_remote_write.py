@@ -388,3 +388,9 @@ def test_a_long_request_lets_others_have_their_turn():
 
     asyncio.run(run())
     assert next(turns) > 3
+
+
+def test_what_looks_like_nothing_known_is_malformed():
+    """Found by fuzzing: what stood for no series was taken for one."""
+    with pytest.raises(WireError):
+        read(b"\xff" * 8)

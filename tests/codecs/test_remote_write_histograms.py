@@ -245,3 +245,10 @@ def test_what_is_no_trace_id_stays_a_label(text):
     data, _ = read(One().series(LABELS, [(1.0, NOW)], [({"trace_id": text}, 1.0, NOW)]))
     (one,) = metrics(data)[0].gauge.data_points[0].exemplars
     assert (one.trace_id, attributes(one.filtered_attributes)) == (b"", {"trace_id": text})
+
+
+@VERSIONS
+def test_an_exemplar_that_is_no_utf8_is_left_out(request_of):
+    data, written = read(request_of().series(LABELS, [(1.0, NOW)], [({"a": b"\xff"}, 1.0, NOW), EXEMPLAR]))
+    assert (written.exemplars, written.samples, written.invalid) == (1, 1, {"not_utf8": 1})
+    assert len(metrics(data)[0].gauge.data_points[0].exemplars) == 1

@@ -52,7 +52,7 @@ class _Nothing(Form):
     __slots__ = ()
 
     def __init__(self) -> None:
-        self.head: Hashable = b"\xff\xff\xff\xff\xff\xff\xff\xff"  # a tag of the wire type 7, which there is not
+        self.head: Hashable = ()  # bytes begin with none of no texts
         self.used = 0
         self.next = self
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from hawse.codecs.remote_write_series import EXPONENTIAL, HISTOGRAM, Invalid, Labels
+from hawse.codecs.remote_write_series import EXPONENTIAL, HISTOGRAM, Invalid, Labels, texts_of
 from hawse.wire import field, varint
 
 STALE = 0x7FF0_0000_0000_0002  # the NaN that Prometheus marks the end of a series with (model/value/value.go)
@@ -172,7 +172,11 @@ def _counts(message: Any, sign: str) -> Iterator[int]:
 
 
 def exemplar(labels: Labels, value: float, milliseconds: int) -> bytes:
-    """An Exemplar message (metrics.proto). Labels that are trace and span ids in hexadecimal become its fields."""
+    """An Exemplar message (metrics.proto). Labels that are trace and span ids in hexadecimal become its fields.
+
+    Raises Invalid.
+    """
+    texts_of(labels)
     out = [] if milliseconds <= 0 else [_fixed(2, nanoseconds(milliseconds))]
     out.append(_fixed(3, bits(value)))
     for name, text in labels:

@@ -208,12 +208,7 @@ def text(raw: bytes) -> bytes:
 
 def check(labels: Labels, found: Mapping[bytes, bytes]) -> None:
     """Raise Invalid for labels that make no series."""
-    try:
-        for name, value in labels:
-            name.decode()
-            value.decode()
-    except UnicodeDecodeError:
-        raise Invalid("not_utf8", f"{describe(labels)}: a label is no UTF-8") from None
+    texts_of(labels)
     if not found.get(b"__name__"):
         raise Invalid("no_name", f"{describe(labels)}: there is no __name__")
     if b"" in found:
@@ -222,6 +217,16 @@ def check(labels: Labels, found: Mapping[bytes, bytes]) -> None:
         names = [name for name, _ in labels]
         twice = next(name for name in names if names.count(name) > 1)
         raise Invalid("duplicate_label", f"{describe(labels)}: the label {_text(twice)!r} is there twice")
+
+
+def texts_of(labels: Labels) -> None:
+    """Raise Invalid for labels that are no texts."""
+    try:
+        for name, value in labels:
+            name.decode()
+            value.decode()
+    except UnicodeDecodeError:
+        raise Invalid("not_utf8", f"{describe(labels)}: a label is no UTF-8") from None
 
 
 def describe(labels: Labels) -> str:
