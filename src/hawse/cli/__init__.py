@@ -24,6 +24,7 @@ COMMANDS = {
     "config": "Show the configuration that results from all sources.",
     "graph": "Draw the pipelines of a configuration.",
     "needs": "List what a configuration needs: ports, peers, files, API access.",
+    "targets": "Ask a target allocator what is scraped by whom, and why something is not.",
     "ledger": "Show where every record went that a process received.",
     "components": "List the components, or tell the settings of one.",
     "schema": "Print the JSON Schema of configuration files, for editors.",

@@ -113,7 +113,10 @@ class Telemetry(Section, frozen=True):
 class Service(Section, frozen=True):
     """What runs, and how."""
 
-    pipelines: Annotated[dict[str, Pipeline], Meta(min_length=1, description="Pipelines by `signal` or `signal/name`.")]
+    pipelines: Annotated[
+        dict[str, Pipeline],
+        Meta(description="Pipelines by `signal` or `signal/name`. None only beside an extension that works by itself."),
+    ] = field(default_factory=dict)
     extensions: Annotated[tuple[ExtensionID, ...], Meta(description="Extensions to run, in this order.")] = ()
     telemetry: Annotated[Telemetry, Meta(description="The program's own logs and metrics.")] = Telemetry()
     plugins: Annotated[

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from hawse.component import ConnectorFactory, Kind
+from hawse.component import ConnectorFactory, ExtensionFactory, Kind
 from hawse.config.configuration import Configuration, Configured
 from hawse.config.nearest import did_you_mean
 from hawse.diagnostics import Finding, Severity, Where
@@ -15,6 +15,7 @@ _ROLES = {"receivers": Kind.RECEIVER, "processors": Kind.PROCESSOR, "exporters":
 
 def check(configuration: Configuration) -> Iterator[Finding]:
     """All findings on the graph, with paths into the document."""
+    yield from _nothing(configuration)
     yield from _names(configuration)
     yield from _references(configuration)
     yield from _extensions(configuration)
@@ -25,6 +26,16 @@ def check(configuration: Configuration) -> Iterator[Finding]:
 
 def _found(code: str, path: str, message: str, fix: str = "", severity: Severity = Severity.ERROR) -> Finding:
     return Finding(code, severity, Where(path=path), message, fix)
+
+
+def _nothing(configuration: Configuration) -> Iterator[Finding]:
+    if configuration.service is None or configuration.routes:
+        return
+    defined = configuration.components[Kind.EXTENSION]
+    running = [defined[id_].factory for id_ in configuration.extensions if id_ in defined]
+    if not any(isinstance(one, ExtensionFactory) and one.works_alone for one in running):
+        fix = "name receivers and exporters in one: logs: {receivers: [...], exporters: [...]}"
+        yield _found("HW105", "service.pipelines", "there is no pipeline, and no extension that works without one", fix)
 
 
 def _names(configuration: Configuration) -> Iterator[Finding]:

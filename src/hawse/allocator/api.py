@@ -1,0 +1,144 @@
+"""The allocator over HTTP: the OpenTelemetry operator's API, and `/explain`.
+
+Paths, forms and status codes are those of the operator's cmd/otel-allocator, so that its clients (the `prometheus`
+receiver of the OpenTelemetry Collector) can ask this one, too. `/jobs/JOB/targets?collector_id=ID` is Prometheus'
+HTTP discovery format. Until it is known what there is, answers are 503: clients keep what they have.
+"""
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeAlias
+from urllib.parse import quote_plus
+
+import msgspec
+
+from hawse.allocator.allocator import Allocator
+from hawse.allocator.board import Assignment, Item
+from hawse.allocator.explain import explain
+from hawse.allocator.metrics import CONTENT_TYPE
+from hawse.net.http import Handler, HttpError, Request, Response, StreamResponse
+
+_JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
+_PIECE = 200  # targets encoded at a time
+_LONGEST = 1024  # characters of a question to /explain
+
+Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
+
+
+class Api:
+    """Handlers for `net.server.HttpServers.mount`."""
+
+    def __init__(self, allocator: Allocator) -> None:
+        self._allocator = allocator
+        self._reveal = allocator.settings.tls is not None or allocator.settings.allow_insecure_auth_secrets
+
+    def routes(self) -> dict[tuple[str, str], Handler]:
+        """By method and path."""
+        answers: dict[str, Answer] = {
+            "/": self._index,
+            "/scrape_configs": self._scrape_configs,
+            "/jobs": self._jobs,
+            "/jobs/*": self._targets,
+            "/livez": self._live,
+            "/readyz": self._ready,
+            "/metrics": self._metrics,
+            "/explain": self._explain,
+        }
+        return {("GET", path): self._timed(path, answer) for path, answer in answers.items()}
+
+    def _timed(self, path: str, answer: Answer) -> Handler:
+        shown = path.replace("/*", "/:job_id/targets")
+
+        async def handler(request: Request) -> Response:
+            began = time.perf_counter()
+            try:
+                return await answer(request)
+            finally:
+                self._allocator.metrics.http.record(time.perf_counter() - began, path=shown)
+
+        return handler
+
+    # --- the operator's ---------------------------------------------------------------------------------------------
+
+    async def _scrape_configs(self, _: Request) -> Response:
+        self._assignment()
+        return Response(200, self._allocator.scrape_configs(reveal=self._reveal), content_type=_JSON)
+
+    async def _jobs(self, _: Request) -> Response:
+        jobs = self._assignment().jobs
+        return _json({name: {"_link": f"/jobs/{quote_plus(name)}/targets"} for name in jobs})
+
+    async def _targets(self, request: Request) -> Response:
+        made = self._assignment()
+        name, slash, rest = request.path.removeprefix("/jobs/").rpartition("/")
+        if rest != "targets" or not slash:
+            raise HttpError(404, f"nothing is served at {request.path[:200]!r}; there is /jobs/JOB/targets")
+        if name not in self._allocator.board.working:
+            name = name.replace("+", " ")  # clients escape as in a query
+        collectors = request.query.get("collector_id")
+        if collectors:
+            return _listed(made.of.get((collectors[0], name), ()))
+        return _json({member.name: _of_collector(made, member.name, name) for member in made.members})
+
+    async def _live(self, _: Request) -> Response:
+        return Response(200)
+
+    async def _ready(self, _: Request) -> Response:
+        why = self._allocator.why_not_ready()
+        if why:
+            return Response(503, why + "\n", content_type=_TEXT)
+        errors = self._allocator.errors()
+        return Response(200, "".join(f"{one}\n" for one in ["ready", *errors]), content_type=_TEXT)
+
+    async def _metrics(self, _: Request) -> Response:
+        allocator = self._allocator
+        return Response(200, allocator.metrics.text(allocator.gauges()), content_type=CONTENT_TYPE)
+
+    def _assignment(self) -> Assignment:
+        made = self._allocator.assignment
+        if made is None:
+            raise HttpError(503, f"not ready: {self._allocator.why_not_ready()}", {"retry-after": "1"})
+        return made
+
+    # --- Hawse's own ------------------------------------------------------------------------------------------------
+
+    async def _explain(self, request: Request) -> Response:
+        query = request.query.get("target", [""])[0].strip()
+        if not query or len(query) > _LONGEST:
+            raise HttpError(400, "ask for an address, a URL or a name: /explain?target=10.1.2.3:8080")
+        return _json(await explain(self._allocator, query))
+
+    async def _index(self, _: Request) -> Response:
+        paths = ("/scrape_configs", "/jobs", "/jobs/JOB/targets?collector_id=ID", "/explain?target=ADDRESS|NAME")
+        text = "\n".join(["Hawse target allocator", *paths, "/metrics", "/livez", "/readyz"])
+        return Response(200, text + "\n", content_type=_TEXT)
+
+
+def _of_collector(made: Assignment, collector: str, job: str) -> dict[str, Any]:
+    link = f"/jobs/{quote_plus(job)}/targets?collector_id={quote_plus(collector)}"
+    return {"_link": link, "targets": [_shown(item) for item in made.of.get((collector, job), ())]}
+
+
+def _shown(item: Item) -> dict[str, Any]:
+    labels = item.discovered
+    return {"targets": [labels.pop("__address__", "")], "labels": labels}
+
+
+def _json(value: Any) -> Response:
+    return Response(200, msgspec.json.encode(value), content_type=_JSON)
+
+
+def _listed(items: Iterable[Item]) -> Response:
+    """Targets for HTTP discovery; in pieces where they are many, so that others get a turn."""
+    listed = list(items)
+    if len(listed) <= _PIECE:
+        return _json([_shown(item) for item in listed])
+    return StreamResponse(_pieces(listed), content_type=_JSON)
+
+
+async def _pieces(items: list[Item]) -> AsyncIterator[bytes]:
+    for start in range(0, len(items), _PIECE):
+        part = msgspec.json.encode([_shown(item) for item in items[start : start + _PIECE]])
+        yield (b"," if start else b"[") + part[1:-1]
+    yield b"]"
