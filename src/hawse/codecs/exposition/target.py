@@ -50,6 +50,7 @@ SCOPE = "github.com/hawse/hawse/receivers/prometheus"
 _head = field(1, field(1, SCOPE.encode()))
 _report = struct.Struct("<Q")
 _double = struct.Struct("<d")
+_NAN = float("nan")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -101,6 +102,7 @@ class Exposition:
         self._openmetrics = False
         self._plain: set[str] = set()  # families whose histograms or summaries OTLP can't hold
         self._resources: dict[Key, Resource] = {}
+        self._reports: dict[str, bytes] = {}
 
     @property
     def nbytes(self) -> int:
@@ -161,21 +163,29 @@ class Exposition:
 
         With `stale`, markers for these series in place of the values: the target has gone.
         """
-        metrics = []
-        key = self._labelling.own("up").key
+        rest = bytearray(gauge_rest)
+        rest[1:9] = _report.pack(at)
+        if stale:
+            rest[1 + FLAGS_BEHIND_TIME] = NO_RECORDED_VALUE
+        before = bytes(rest[: GAUGE_SIZE - 8])
+        parts = []
         for name, value in values.items():
-            labels = self._labelling.encoded(self._labelling.own(name).labels, Kind.GAUGE.attributes)
-            rest = bytearray(gauge_rest)
-            rest[1:9] = _report.pack(at)
-            rest[GAUGE_SIZE - 8 :] = _double.pack(float("nan") if stale else value)
-            if stale:
-                rest[1 + FLAGS_BEHIND_TIME] = NO_RECORDED_VALUE
-            point = b"\x0a" + varint(len(labels) + len(rest)) + labels + rest
-            metrics.append(
-                metric_front(metric_head(name, {"prometheus.type": "gauge"}, "", ""), Kind.GAUGE, len(point))
+            parts += (
+                self._reports.get(name) or self._report_front(name),
+                before,
+                _double.pack(_NAN if stale else value),
             )
-            metrics.append(point)
-        return self._group(key, tuple(metrics), len(values))
+        return self._group(self._labelling.own("up").key, (b"".join(parts),), len(values))
+
+    def _report_front(self, name: str) -> bytes:
+        """A gauge of the report up to the time of its one point: the same at every scrape."""
+        labels = self._labelling.encoded(self._labelling.own(name).labels, Kind.GAUGE.attributes)
+        point = b"\x0a" + varint(len(labels) + len(gauge_rest)) + labels
+        front = metric_front(
+            metric_head(name, {"prometheus.type": "gauge"}, "", ""), Kind.GAUGE, len(point) + len(gauge_rest)
+        )
+        made = self._reports[name] = front + point
+        return made
 
     # --- a scrape with other series than the one before -----------------------------------------------------------
 
