@@ -7,25 +7,32 @@ All series of a target (a job's instance) are in one lane, whatever batch they c
 arrive in the order in which they were made.
 """
 
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from typing import TypeAlias
 
 import msgspec
 
 from hawse.batch import Batch, Group, Resource
-from hawse.codecs.prometheus_series import Settings, Target
+from hawse.codecs.prometheus_series import Settings, Target, scan
 from hawse.codecs.remote_write_encode_series import metadata_1
+from hawse.codecs.remote_write_encode_template import Encoded, Located, Template, Unpredictable
 from hawse.codecs.remote_write_encode_walk import Cached, Piece, Share, Walk
-from hawse.wire import field
+from hawse.wire import Buffer, field
 
-_MOST = 64 << 20  # bytes of what is remembered
-_TARGETS = 4096
+_MOST = 128 << 20  # bytes of what is remembered
+_UNITS = 1 << 15  # targets, and templates
+_UNUSED = 600.0  # seconds after which a template makes room for others
+_SEEN, _NEVER = "seen", "never"  # batches that have no template
+Unit: TypeAlias = "Sequence[tuple[Group, Cached]]"
+UnitKey: TypeAlias = tuple[int | bytes, ...]  # the resources in the batch, and the sizes of their groups
 
 
 class Written(msgspec.Struct):
     """A request. `shares` are in the order of its series."""
 
-    body: bytes
+    body: Buffer
     lane: int
     shares: list[Share]
 
@@ -42,14 +49,6 @@ class Lost(msgspec.Struct):
     reason: str
     points: int
     data: bytes
-
-
-class Encoded(msgspec.Struct):
-    """A piece, encoded; of 1.0, `metadata` are fields that go with it."""
-
-    body: bytes
-    shares: list[Share]
-    metadata: list[bytes] = []
 
 
 class Encoder:
@@ -73,7 +72,8 @@ class Encoder:
         self._metadata = metadata
         self._most = most
         self._known: OrderedDict[bytes, Cached] = OrderedDict()
-        self._cost = 0
+        self._templates: OrderedDict[UnitKey, Template | str] = OrderedDict()
+        self._cost = self._templates_cost = 0
 
     def encode(self, batch: Batch) -> tuple[list[Written], list[Lost]]:
         """The requests of a batch, and what cannot be sent. Raises WireError where the batch is malformed."""
@@ -86,27 +86,83 @@ class Encoder:
         for lane, groups in by_lane.items():
             pieces: list[Encoded] = []
             for unit in [groups] if self._version == 2 else [[one] for one in groups]:
-                pieces += self._walked(unit, lost)
+                pieces += self._unit(unit, lost)
             written += self._requests(lane, pieces)
         self._make_room()
         return written, lost
 
-    def _walked(self, unit: Sequence[tuple[Group, Cached]], lost: list[Lost]) -> list[Encoded]:
+    def _unit(self, unit: Unit, lost: list[Lost]) -> list[Encoded]:
+        """The pieces of some groups, written into those of the batch before where they are alike."""
+        parts = [b"".join(group.scopes) for group, _ in unit]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        key: UnitKey = tuple(
+            [of for part, (_, cached) in zip(parts, unit, strict=True) for of in (cached.raw, len(part))]
+        )
+        template = self._templates.get(key)
+        if isinstance(template, Template):
+            made = template.write(data)
+            template.used = time.monotonic()
+            self._templates.move_to_end(key)
+            if made is not None:
+                return made
+        pieces, dropped = self._walked(unit)
+        lost += dropped
+        encoded = [self._encoded(piece) for piece in pieces]
+        if template is None:  # seen for the first time; who comes again may come often
+            self._put(key, _SEEN)
+        elif template is not _NEVER:
+            self._put(key, _NEVER if dropped or self._settings.created else self._template(data, unit, pieces, encoded))
+        return [one for one, _ in encoded]
+
+    def _template(
+        self, data: bytes, unit: Unit, pieces: Sequence[Piece], encoded: Sequence[tuple[Encoded, bytes]]
+    ) -> "Template | str":
+        located = Located()
+        at = 0
+        try:
+            for group, cached in unit:
+                size = sum(map(len, group.scopes))
+                metrics = [(key, len(raws)) for key, raws, _ in scan(group, self._settings)]
+                located.group(data, at, at + size, metrics, info=bool(cached.target.info))
+                at += size
+            return Template(data, located, [(*one, piece.parts) for one, piece in zip(encoded, pieces, strict=True)])
+        except (Unpredictable, ValueError):
+            return _NEVER
+
+    def _put(self, key: UnitKey, template: "Template | str") -> None:
+        """Remember it, if there is room beside those in use."""
+        cost = _cost(template)
+        self._templates_cost -= _cost(self._templates.pop(key, _SEEN))
+        long_ago = time.monotonic() - _UNUSED
+        while self._templates and (self._templates_cost + cost > self._most or len(self._templates) >= _UNITS):
+            oldest = next(iter(self._templates.values()))
+            if isinstance(oldest, Template) and oldest.used > long_ago:
+                return
+            self._templates_cost -= _cost(self._templates.popitem(last=False)[1])
+        if cost <= self._most:
+            self._templates[key] = template
+            self._templates_cost += cost
+
+    def _walked(self, unit: Unit) -> tuple[list[Piece], list[Lost]]:
         walk = Walk(self._settings, self._version, self._largest)
         for group, cached in unit:
             self._cost -= cached.cost
+            self._known[cached.raw] = cached
+            self._known.move_to_end(cached.raw)
             try:
                 walk.group(group, cached)
             finally:
                 self._cost += cached.cost
-        lost += [Lost(one.resource, one.reason, one.points, field(2, field(2, one.metric))) for one in walk.dropped]
-        return [self._encoded(piece) for piece in walk.pieces if piece.parts]
+        lost = [Lost(one.resource, one.reason, one.points, field(2, field(2, one.metric))) for one in walk.dropped]
+        return [piece for piece in walk.pieces if piece.parts], lost
 
-    def _encoded(self, piece: Piece) -> Encoded:
+    def _encoded(self, piece: Piece) -> tuple[Encoded, bytes]:
+        """With what comes before the series."""
         if self._version == 2:
-            return Encoded(piece.symbols.encoded() + b"".join(piece.parts), piece.shares)
+            front = piece.symbols.encoded()
+            return Encoded(front + b"".join(piece.parts), piece.shares), front
         metadata = [metadata_1(family.meta) for family in piece.families.values()] if self._metadata else []
-        return Encoded(b"".join(piece.parts), piece.shares, metadata)
+        return Encoded(b"".join(piece.parts), piece.shares, metadata), b""
 
     def _requests(self, lane: int, pieces: list[Encoded]) -> Iterator[Written]:
         """Pieces of 2.0 are requests; those of 1.0 are put together."""
@@ -126,18 +182,24 @@ class Encoder:
         raw = bytes(resource.raw)
         known = self._known.get(raw)
         if known is None:
-            known = self._known[raw] = Cached(Target(resource.attributes, self._settings))
-        else:
-            self._known.move_to_end(raw)
+            known = self._known[raw] = Cached(raw, Target(resource.attributes, self._settings))
+            self._cost += known.cost
         return known
 
     def _make_room(self) -> None:
+        """Forget series that were not looked up for longest: those of templates, and of targets that are gone."""
         known = self._known
-        while known and (len(known) > _TARGETS or self._cost > self._most):
+        while known and (len(known) > _UNITS or self._cost + self._templates_cost > self._most):
             self._cost -= known.popitem(last=False)[1].cost
+
+
+def _cost(template: "Template | str") -> int:
+    return template.cost if isinstance(template, Template) else 0
 
 
 def _joined(lane: int, pieces: Sequence[Encoded]) -> Written:
     metadata = dict.fromkeys(one for piece in pieces for one in piece.metadata)
+    if len(pieces) == 1 and not metadata:
+        return Written(pieces[0].body, lane, pieces[0].shares)
     body = b"".join([*(piece.body for piece in pieces), *metadata])
     return Written(body, lane, [share for piece in pieces for share in piece.shares])

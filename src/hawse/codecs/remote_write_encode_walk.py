@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from hawse.batch import AttributeValue, Group
+from hawse.codecs.otlp_records import as_text
 from hawse.codecs.prometheus_series import Head, Key, Settings, Target, head, rows, scan
-from hawse.codecs.prometheus_series_points import PLAIN, Exemplar, Unfit, Value, Variant, attributes, read
+from hawse.codecs.prometheus_series_messages import messages
+from hawse.codecs.prometheus_series_names import label_name
+from hawse.codecs.prometheus_series_points import Exemplar, Unfit, Value, Variant, attributes, read
 from hawse.codecs.remote_write_encode_series import (
     USUAL_TAIL,
     Meta,
@@ -23,7 +27,7 @@ from hawse.codecs.remote_write_encode_series import (
     series_2,
     tail,
 )
-from hawse.wire import varint
+from hawse.wire import WireError, varint
 
 _NUMBERS = frozenset({"gauge", "sum"})
 _BEGUN = frozenset({"histogram", "exponential", "summary"})
@@ -38,7 +42,7 @@ Known = bytes | Series  # what comes before a sample's value: as it is (1.0), or
 class Family:
     """A metric of one resource, and what is known of its series: by the bytes of a point's attributes."""
 
-    __slots__ = ("entries", "head", "labels", "meta")
+    __slots__ = ("_base", "_names", "entries", "head", "labels", "meta")
 
     def __init__(self, metric: Head) -> None:
         self.head = metric
@@ -46,18 +50,53 @@ class Family:
         self.labels: dict[tuple[tuple[bytes, ...], Variant], Any] = {}  # the others
         name = (metric.name.removesuffix("_total") if metric.type == "counter" else metric.name).encode()
         self.meta = Meta(metric.type, name, metric.help.encode(), metric.unit.encode())
+        self._base: list[Pair] | None = None
+
+    def plain_labels(self, raws: Sequence[bytes], target: Target) -> list["Pair"] | None:
+        """Sorted labels of a series without variant. None where attributes meet each other, or others, under a name."""
+        base = self._base
+        if base is None:
+            base = self._base = [_pair(*label) for label in target.labels(self.head, {})]
+        seen = _seen[self.head.own]
+        made = [*base, *[seen.get(raw) or _learn(raw, own=self.head.own) for raw in raws]]
+        if len({pair[0] for pair in made}) < len(made) or not all(pair[1] for pair in made):
+            return None
+        made.sort()
+        return made
+
+
+Pair = tuple[str, str, bytes]  # a label: name, text, both encoded for 1.0
+# Attributes seen before, of metrics that are not Prometheus' own and of those that are.
+_seen: tuple[dict[bytes, Pair], dict[bytes, Pair]] = ({}, {})
+_SEEN_MOST, _SEEN_LONGEST = 1 << 15, 256
+
+
+def _pair(name: str, text: str) -> Pair:
+    return name, text, labels_1(((name, text),))
+
+
+def _learn(raw: bytes, *, own: bool) -> Pair:
+    ((key, value),) = attributes((raw,)).items()
+    made = _pair(key if own else label_name(key), as_text(value))
+    if len(raw) <= _SEEN_LONGEST:
+        seen = _seen[own]
+        if len(seen) >= _SEEN_MOST:
+            seen.clear()
+        seen[raw] = made
+    return made
 
 
 class Cached:
     """A resource: its labels, its families. `cost` is about what they hold in bytes, `lane` a number of the target."""
 
-    __slots__ = ("cost", "families", "lane", "target")
+    __slots__ = ("cost", "families", "lane", "raw", "target")
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, raw: bytes, target: Target) -> None:
+        self.raw = raw
         self.target = target
         self.lane = zlib.crc32(target.identity.encode("utf-8", "replace"))
         self.families: dict[Key, Family] = {}
-        self.cost = 0
+        self.cost = 2000 + len(raw)
 
     def family(self, key: Key, settings: Settings) -> Family:
         """The family of a metric."""
@@ -66,11 +105,6 @@ class Cached:
             found = self.families[key] = Family(head(key, settings))
             self.cost += 600 + len(key.description)
         return found
-
-    def forget(self) -> None:
-        """All series."""
-        self.families.clear()
-        self.cost = 0
 
 
 class Dropped(msgspec.Struct):
@@ -187,6 +221,8 @@ class Walk:
                 time, tag, value = raw[-17:-9], raw[-9:-8], raw[-8:]
                 fits = raw[-18:-17] == b"\x19"
             end = tails.get(time) or self._tail(time)
+            if known is None:
+                known = self._by_labels(raw, family, cached)
             if known is None or not fits or len(end) != USUAL_TAIL:
                 self._point(raw, family, cached, metric, resource)
                 continue
@@ -198,6 +234,29 @@ class Walk:
             parts += (known if symbols is None else head_2(symbols, known), value, end)  # type: ignore[arg-type]
             written += 1
         self._points += written
+
+    def _by_labels(self, raw: bytes, family: Family, cached: Cached) -> Known | None:
+        """What is known of a number point from now on; None where its layout is not known, or its labels collide."""
+        try:
+            point = messages().Number.FromString(raw)
+        except DecodeError as error:
+            raise WireError(f"malformed data point: {error}") from None
+        raws = point.attributes[:]
+        key = _by_sight(raw, b"".join([b"\x3a" + varint(len(one)) + one for one in raws]))
+        if key is None:
+            return None
+        labels = family.plain_labels(raws, cached.target)
+        if labels is None:
+            return None
+        known: Known
+        if self._version == 1:
+            known = head_1(b"".join([pair[2] for pair in labels]))
+        else:
+            start = point.start // 1_000_000 if family.head.monotonic else 0
+            known = Series(tuple([pair[:2] for pair in labels]), family.meta, start)
+        family.entries[key] = known
+        cached.cost += _ENTRY + 2 * len(raw)
+        return known
 
     def _tail(self, time: bytes) -> bytes:
         if len(time) < 8:
@@ -228,20 +287,9 @@ class Walk:
                 pairs = cached.target.labels(known, decoded, variant)
                 labels = labels_1(pairs) if self._version == 1 else pairs
                 cached.cost += _ENTRY + 2 * len(raw)
-                if variant != PLAIN or not self._remember(raw, point.attributes, family, labels, start):
-                    family.labels[at] = labels
+                family.labels[at] = labels
             self._write(labels, family.meta, start, milliseconds, value, exemplars)
         self._points += 1
-
-    def _remember(self, raw: bytes, pairs: tuple[bytes, ...], family: Family, labels: Any, start: int) -> bool:
-        """Know a number point by sight, if it is of one of the layouts."""
-        if family.head.kind not in _NUMBERS or self._settings.created:
-            return False
-        key = _by_sight(raw, b"".join([b"\x3a" + varint(len(pair)) + pair for pair in pairs]))
-        if key is None:
-            return False
-        family.entries[key] = head_1(labels) if self._version == 1 else Series(labels, family.meta, start)
-        return True
 
     def _write(
         self, labels: Any, meta: Meta, start: int, milliseconds: int, value: Value, exemplars: Sequence[Exemplar]

@@ -39,7 +39,7 @@ from hawse.net.retry import RetryConfig, retry_after
 from hawse.net.settings import ClientConfig
 from hawse.state.settings import QueueConfig
 from hawse.values import ByteSize
-from hawse.wire import WireError
+from hawse.wire import Buffer, WireError
 
 # What an administrator can mend while the data waits: wrong credentials, a receiver that is not switched on yet. The
 # protocol's other 4xx are about the data.
@@ -335,7 +335,7 @@ class PrometheusRemoteWrite(RequestExporter):
         raise (TooLarge if status == 413 else Refused)(reason, f"http_{status}")
 
 
-def _squeezed(body: bytes) -> bytes:
+def _squeezed(body: Buffer) -> bytes:
     return bytes(cramjam.snappy.compress_raw(body))
 
 
