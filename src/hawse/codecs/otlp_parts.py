@@ -179,9 +179,9 @@ def metric_name(metric: bytes) -> bytes:
 
 def data_of(metric: Any) -> Iterator[tuple[str, Any]]:
     """The kinds of data that a "Metric" has, which is one unless it is odd, and the "Data" of each."""
-    for descriptor, value in metric.ListFields():
-        if descriptor.name in POINTS:
-            yield descriptor.name, value
+    for kind in DATA:  # in a third of the time of ListFields
+        if metric.HasField(kind):
+            yield kind, getattr(metric, kind)
 
 
 def attributes(message: Any) -> Mapping[str, AttributeValue]:

@@ -64,11 +64,10 @@ class GroupByAttrs(component.Processor):
         scopes: Pieces = {}
         items: dict[Moved, int] = {}
         for scope in message.scopes:
-            raws = scope.items[:]
-            del scope.items[:]
-            head = scope.SerializeToString()
-            for moved, inside in (await self._scope(signal, raws, turns)).items():
-                scopes.setdefault(moved, []).append(field(2, head + b"".join([field(2, raw) for raw in inside])))
+            for moved, inside in (await self._scope(signal, scope.items[:], turns)).items():
+                del scope.items[:]
+                scope.items.extend(inside)
+                scopes.setdefault(moved, []).append(field(2, scope.SerializeToString()))
                 items[moved] = items.get(moved, 0) + otlp_parts.count(signal, inside)
         del message.scopes[:]
         rest = (message.SerializeToString(),)
@@ -108,11 +107,10 @@ class GroupByAttrs(component.Processor):
                     moved, left = self._taken(point, one)
                     points.setdefault(moved, []).append(left)
                 await turns.give()
-            del data.points[:]
-            rest = data.SerializeToString()
             for moved, inside in (points or {(): []}).items():
-                body = field(_NUMBERS[kind], b"".join([field(1, point) for point in inside]) + rest)
-                bodies.setdefault(moved, []).append(body)
+                del data.points[:]
+                data.points.extend(inside)
+                bodies.setdefault(moved, []).append(field(_NUMBERS[kind], data.SerializeToString()))
             message.ClearField(kind)
         head = message.SerializeToString()
         for moved, fields in bodies.items():
@@ -122,8 +120,8 @@ class GroupByAttrs(component.Processor):
         """What is moved of an item's attributes, and the item without it."""
         attributes = message.attributes[:]
         heads = self._heads
-        moved = [one for one in attributes if one.startswith(heads)]
-        if not all([one[:1] == b"\x0a" for one in attributes]):  # noqa: C419  # a KeyValue that does not begin with its key
+        moved = [one for one in attributes if one.startswith(heads) or one[:1] != b"\x0a"]
+        if not all(map(_begins_with_key, moved)):
             moved = [one for one in attributes if _key(one) in self._keys]
         if not moved:
             return (), raw
@@ -144,6 +142,10 @@ class GroupByAttrs(component.Processor):
                 self._resources.popitem(last=False)
             self._resources[known] = found
         return found
+
+
+def _begins_with_key(pair: bytes) -> bool:
+    return pair[:1] == b"\x0a"
 
 
 def _key(pair: bytes) -> bytes:
