@@ -46,7 +46,7 @@ def test_a_scrape():
         assert found["up"].value == 1
         assert found["scrape_samples_scraped"].value == found["scrape_samples_post_metric_relabeling"].value == 2
         assert found["scrape_series_added"].value == (0 if number else 2)
-        assert 0 < found["scrape_duration_seconds"].value < 0.1
+        assert 0 < found["scrape_duration_seconds"].value < 2
         assert len({point.at for point in scrape}) == 1
     assert target.connections == 1  # kept
     (resource, *_) = receiver.sink.resources[0]
