@@ -67,7 +67,7 @@ def samples(reader: Reader, numbers: Sequence[int], start: int, end: int, until:
         return
     rows = reader.connection.execute(
         "SELECT points, first_series, last_series, min_time, max_time, series, times, samples FROM sample_chunk "
-        "WHERE last_series >= ? AND first_series <= ? AND max_time >= ? AND min_time < ?",
+        "WHERE last_series >= ? AND first_series <= ? AND max_time >= ? AND min_time < ? ORDER BY id",
         (numbers[0], numbers[-1], start, end),
     )
     for points, first, last, min_time, max_time, *columns in rows:
