@@ -1,7 +1,7 @@
 """One metric family of a target, compiled: what its lines begin with, its OTLP bytes, and which number goes where."""
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -32,7 +32,7 @@ class Before(NamedTuple):
 class Segment:
     """See the module. `slots` count positions from the segment's first byte, samples from its first."""
 
-    __slots__ = ("chunks", "data", "kept", "key", "lines", "metadata", "slots")
+    __slots__ = ("chunks", "data", "dropped", "kept", "key", "lines", "metadata", "slots")
 
     def __init__(
         self,
@@ -42,9 +42,10 @@ class Segment:
         chunks: list[tuple[Key, int]],
         data: bytearray,
         slots: Packed,
-        kept: int,
+        dropped: bytes,
     ) -> None:
-        """`chunks` are groups and how many of the bytes in `data` belong to each; `kept` counts the samples in it.
+        """`chunks` are groups and how many of the bytes in `data` belong to each; `dropped` has a 1 for each sample
+        that is not in it, else a 0, and is empty if all are; `kept` counts those that are.
 
         Once a Layout has them, `data` are empty.
         """
@@ -54,7 +55,15 @@ class Segment:
         self.chunks = chunks
         self.data = data
         self.slots = slots
-        self.kept = kept
+        self.dropped = dropped
+        self.kept = len(lines.prefixes) - sum(dropped)
+
+    def kept_prefixes(self) -> Iterable[bytes]:
+        """What the lines of the samples begin with that are kept."""
+        prefixes = self.lines.prefixes
+        if not self.dropped:
+            return prefixes
+        return (prefix for prefix, dropped in zip(prefixes, self.dropped, strict=True) if not dropped)
 
 
 async def compile_segment(
@@ -78,7 +87,7 @@ async def compile_segment(
     ExpositionError with line and column, LimitExceeded.
     """
     builder = Builder(family.key[0], family.metadata, labelling, plain=is_plain)
-    shape, kept = await _take(
+    shape, dropped = await _take(
         family, lines, labelling, builder, openmetrics=openmetrics, timestamps=honor_timestamps, most=(most, exceeded)
     )
     own = lines[family.first : family.last]
@@ -108,7 +117,7 @@ async def compile_segment(
     whole = bytearray(b"".join(pieces))
     for position, start in zip(slots.start_at, starts, strict=True):
         whole[position : position + 8] = start.to_bytes(8, "little")
-    return Segment(family.key, family.metadata, shape, chunks, whole, packed, kept), numbers, identities
+    return Segment(family.key, family.metadata, shape, chunks, whole, packed, dropped), numbers, identities
 
 
 def _start(point: Point, before: Before | None, numbers: Numbers, at: int) -> int:
@@ -128,12 +137,14 @@ async def _take(
     openmetrics: bool,
     timestamps: bool,
     most: tuple[int, str],
-) -> tuple[Lines, int]:
+) -> tuple[Lines, bytes]:
+    """The lines' shape, and which of their samples are dropped (see Segment)."""
     prefixes: list[bytes] = []
     comments: list[bytes] = []
     is_sample = bytearray()
     timed = bytearray()
     odd: set[int] = set()
+    dropped = bytearray()
     kept = 0
     for number in range(family.first, family.last):
         line = lines[number]
@@ -158,9 +169,12 @@ async def _take(
             kept += 1
             if kept > most[0]:
                 raise LimitExceeded(most[1])
+        dropped.append(series is None)
         prefixes.append(line[:size])
         is_sample.append(1)
         timed.append(has_time)
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
-    return Lines(prefixes, comments, bytes(is_sample), bytes(timed), odd, openmetrics=openmetrics), kept
+    return Lines(prefixes, comments, bytes(is_sample), bytes(timed), odd, openmetrics=openmetrics), bytes(
+        dropped
+    ) if kept < len(dropped) else b""

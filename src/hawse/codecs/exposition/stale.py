@@ -1,7 +1,7 @@
 """Points of an earlier scrape, found again in the bytes that were made for it, and markers for those that are gone."""
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from typing import NamedTuple
 
 from hawse.batch import Batch, Group, Signal
@@ -41,6 +41,16 @@ class Old(NamedTuple):
     def time_at(self) -> int:
         """Where its time lay."""
         return self.rest_at + (1 if self.kind in {Kind.GAUGE, Kind.STATE} else 10)
+
+    @property
+    def shape(self) -> tuple[bytes, bytes]:
+        """Which series a histogram or summary has: what its Metric says of labels, and its bounds or quantiles."""
+        if self.kind is Kind.SUMMARY:
+            count = (len(self.rest) - SUM_AT - 8) // (quantile_at(1) - quantile_at(0))
+            places = map(quantile_at, range(count))
+            return self.head, b"".join(self.rest[place - 9 : place - 1] for place in places)
+        size, first = read_varint(self.rest, SUM_AT + 9, len(self.rest))
+        return self.head, self.rest[first + size :]
 
     def before(self, *, timed: bool) -> Before:
         """What a later scrape wants to know of it."""
@@ -98,6 +108,19 @@ def markers(points: Iterable[Old], at: int) -> dict[Key, tuple[bytes, int]]:
         )
         for key, found in metrics.items()
     }
+
+
+def reshaped(points: Iterable[Old], fresh: Set[Identity], now: Iterable[Old]) -> list[Old]:
+    """Histograms and summaries of `points` that are still there, but not with the same buckets or quantiles.
+
+    `now` are today's points; they are looked at only if there may be any.
+    """
+    whole = (Kind.HISTOGRAM, Kind.SUMMARY)
+    there = [point for point in points if point.kind in whole and point.identity in fresh]
+    if not there:
+        return []
+    shapes = {point.identity: point.shape for point in now if point.kind in whole}
+    return [point for point in there if shapes.get(point.identity) != point.shape]
 
 
 def clash(gone: Iterable[Old], fresh: Iterable[Identity]) -> bool:

@@ -26,7 +26,7 @@ from hawse.codecs.exposition.points import (
     metric_head,
 )
 from hawse.codecs.exposition.segment import Before, Segment, compile_segment
-from hawse.codecs.exposition.stale import Old, clash, markers, old_points, single_markers
+from hawse.codecs.exposition.stale import Old, clash, markers, old_points, reshaped, single_markers
 from hawse.codecs.prometheus_series import series
 from hawse.wire import field, varint
 
@@ -99,6 +99,7 @@ class Exposition:
         )
         self._natives = Natives(self._labelling, settings.limits.bucket)
         self._layout: Layout | None = None
+        self._marked = False  # whether all of it was said to be gone
         self._openmetrics = False
         self._plain: set[str] = set()  # families whose histograms or summaries OTLP can't hold
         self._resources: dict[Key, Resource] = {}
@@ -139,16 +140,16 @@ class Exposition:
             misfits = layout.patch(numbers, at)
         more = self._natives.read(natives, at, timestamps=self._settings.honor_timestamps)
         own = list(more)
-        self._layout, self._openmetrics = layout, openmetrics
+        self._layout, self._openmetrics, self._marked = layout, openmetrics, False
         groups = self._groups(layout, numbers, change, at) + self._grouped(own)
         samples = len(layout.lines.prefixes) + len(natives)
         return Scraped(groups, samples, layout.kept + len(natives), change.added)
 
     def stale(self, at: int) -> tuple[Group, ...]:
-        """Markers for all series that the last good scrape had; they are forgotten then."""
-        layout, self._layout = self._layout, None
+        """Markers for all series that the last good scrape had, once. They stay known: they may well come back."""
+        layout, marked, self._marked = self._layout, self._marked, True
         natives = self._grouped(list(self._natives.stale(at)))
-        if layout is None:
+        if layout is None or marked:
             return natives
         if layout.any_timed and not self._settings.track_timestamps_staleness:
             points = [old for number in range(len(layout.segments)) for old, timed in _old(layout, number) if not timed]
@@ -230,8 +231,14 @@ class Exposition:
             segment.data = bytearray()
         self._labelling.forget()
         track = self._settings.track_timestamps_staleness
-        gone = [one for one in points if one.identity not in fresh and (track or not before[one.identity].timed)]
-        change = _Change(gone, _added(segments, kept, old), clash(gone, fresh))
+        added = _added(segments, kept, old)
+        if self._marked:
+            return layout, _together(numbers), _Change(added=added)
+        anew = [number for number in range(len(segments)) if number not in kept]
+        changed = reshaped(points, fresh, (new for number in anew for new, _ in _old(layout, number)))
+        gone = [one for one in points if one.identity not in fresh] + changed
+        gone = [one for one in gone if track or not before[one.identity].timed]
+        change = _Change(gone, added, bool(changed) or clash(gone, fresh))
         return layout, _together(numbers), change
 
     def _reusable(self, old: Layout, found: list[Family], lines: list[bytes]) -> dict[int, tuple[int, Numbers]]:
@@ -377,13 +384,13 @@ def _together(numbers: list[Numbers]) -> Numbers:
 
 
 def _added(segments: list[Segment], kept: dict[int, tuple[int, Numbers]], old: Layout | None) -> int:
-    """Samples of series that were not there before."""
+    """Samples of series that were not there before, and that are kept."""
     known: set[bytes] = set()
     if old is not None:
         for segment in old.segments:
             known.update(segment.lines.prefixes)
     return sum(
-        len(segment.lines.prefixes) if not known else sum(prefix not in known for prefix in segment.lines.prefixes)
+        segment.kept if not known else sum(prefix not in known for prefix in segment.kept_prefixes())
         for place, segment in enumerate(segments)
         if place not in kept
     )
