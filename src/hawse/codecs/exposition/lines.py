@@ -5,6 +5,7 @@ JSON array, which msgspec reads at 30 ns a number. A line that is not as it was 
 in the length of what is joined, or in what is no number. Measured: 180 ns a sample of 77 bytes in all.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence, Set
 from itertools import compress, repeat
 from typing import NamedTuple, TypeAlias
@@ -19,6 +20,7 @@ from hawse.codecs.exposition.text import LATEST, Exemplar, tail
 Floats: TypeAlias = NDArray[np.float64]
 Times: TypeAlias = NDArray[np.int64]
 
+_PIECE = 1 << 16  # bytes
 _numbers = msgspec.json.Decoder(list[float])
 
 
@@ -36,7 +38,7 @@ class Numbers(NamedTuple):
 class Lines:
     """What the lines of some scrape begin with, and which of them are samples."""
 
-    __slots__ = ("comments", "is_comment", "is_sample", "odd", "openmetrics", "prefixes", "size", "timed")
+    __slots__ = ("_odd", "comments", "is_comment", "is_sample", "openmetrics", "prefixes", "size", "timed")
 
     def __init__(
         self,
@@ -58,9 +60,19 @@ class Lines:
         self.is_sample = is_sample
         self.is_comment = is_sample.translate(_NOT)
         self.timed = timed if 1 in timed else b""
-        self.odd = frozenset(odd)
+        self._odd: Sequence[int] = ()
+        self.odd = odd
         self.openmetrics = openmetrics
         self.size = sum(map(len, prefixes)) + sum(map(len, comments))
+
+    @property
+    def odd(self) -> Sequence[int]:
+        """Samples whose numbers are read one by one, in order."""
+        return self._odd
+
+    @odd.setter
+    def odd(self, numbers: Set[int]) -> None:
+        self._odd = tuple(sorted(numbers))
 
     @classmethod
     def joined(cls, parts: Sequence["Lines"], *, openmetrics: bool) -> "Lines":
@@ -76,92 +88,120 @@ class Lines:
         is_sample = b"".join(part.is_sample for part in parts)
         return cls(prefixes, comments, is_sample, b"".join(timed), odd, openmetrics=openmetrics)
 
-    def read(self, lines: list[bytes], size: int) -> Numbers | None:
-        """The numbers of the same series in a new body; None where something else than numbers has changed.
+    def read_body(self, body: bytes) -> Numbers | None:
+        """The numbers of the same series in a new body; None where something else than known series' numbers is new.
 
-        `size` is the length of all lines together, line ends not counted.
+        In pieces that stay in the processor's cache, and whose objects take the place of each other's: half the cost.
         """
+        values = np.zeros(len(self.prefixes) + 1)
+        times = np.zeros(len(self.prefixes), np.int64) if self.timed else None
+        found = Numbers(values, times, {})
+        line = sample = comment = at = left = 0
+        size = len(body)
+        while at < size:
+            end = body.rfind(b"\n", at, at + _PIECE) + 1 or body.find(b"\n", at) + 1 or size
+            lines = body[at:end].split(b"\n")
+            if not lines[-1]:
+                lines.pop()
+            last = line + len(lines)
+            comments = list(compress(lines, self.is_comment[line:last]))
+            if last >= len(self.is_sample) or comments != self.comments[comment : comment + len(comments)]:
+                return None
+            samples = len(lines) - len(comments)
+            prefixes = self.prefixes[sample : sample + samples]
+            texts = list(map(bytes.removeprefix, compress(lines, self.is_sample[line:last]), prefixes))
+            left += sum(map(len, texts))
+            if not self._fill(found, sample, texts):
+                return None
+            at, line, sample, comment = end, last, sample + samples, comment + len(comments)
+        # One line more, which is empty: what is behind the last line end.
+        whole = line == len(self.is_sample) - 1 and not self.comments[-1]
+        ends = line if body[-1:] == b"\n" else line - 1
+        return found if whole and left == size - ends - self.size else None
+
+    def read(self, lines: list[bytes]) -> Numbers | None:
+        """The same for lines one by one, where numbers may be written as they were not before."""
         if len(lines) != len(self.is_sample) or list(compress(lines, self.is_comment)) != self.comments:
             return None
         texts = list(map(bytes.removeprefix, compress(lines, self.is_sample), self.prefixes))
-        text = b",".join(texts)
-        if len(text) - max(0, len(texts) - 1) != size - self.size:
+        if sum(map(len, texts)) != sum(map(len, lines)) - self.size:
             return None
-        exemplars: dict[int, Exemplar] = {}
-        strange: dict[int, tuple[float, int | None]] = {}
-        if self.odd and not self._single_out(self.odd, texts, strange, exemplars):
+        times = np.zeros(len(self.prefixes), np.int64) if self.timed else None
+        found = Numbers(np.zeros(len(self.prefixes) + 1), times, {})
+        if self._fill(found, 0, texts):
+            return found
+        more = {number for number, text in enumerate(texts) if not plain(text)}.difference(self.odd)
+        if not more:
             return None
-        numbers = self._decode(texts, text if not self.odd else b",".join(texts))
-        if numbers is None:
-            more = self._find_odd(texts)
-            if not more or not self._single_out(more, texts, strange, exemplars):
-                return None
-            self.odd |= more
-            numbers = self._decode(texts, b",".join(texts))
-            if numbers is None:
-                return None
-        values, times = numbers
-        for number, (value, time) in strange.items():
-            values[number] = value
-            if times is not None:
-                times[number] = time or 0
-        return Numbers(values, times, exemplars)
+        self.odd = more.union(self.odd)
+        return found if self._fill(found, 0, texts) else None
 
-    def _decode(self, texts: list[bytes], text: bytes) -> tuple[Floats, Times | None] | None:
-        """The numbers, in an array with a 0 behind them, and the timestamps."""
-        if self.timed:
-            if bytes(map(bytes.count, texts, repeat(b" "))) != self.timed:
-                return None
-            text = text.replace(b" ", b",")
-        elif b" " in text:
-            return None
-        try:
-            found = _numbers.decode(b"[" + text + b"]")
-        except (msgspec.DecodeError, ValueError):
-            return None
-        if len(found) != len(texts) + sum(self.timed):
-            return None  # `1,2` is no number
-        if not self.timed:
-            return np.array([*found, 0.0]), None
-        flat = np.array(found)
-        timed = np.frombuffer(self.timed, np.uint8).astype(np.int64)
-        at = np.arange(len(texts)) + np.cumsum(timed) - timed
-        values = np.zeros(len(texts) + 1)
-        values[:-1] = flat[at]
-        times = np.zeros(len(texts), np.int64)
-        which = np.flatnonzero(timed)
-        told = flat[at[which] + 1] * (1000 if self.openmetrics else 1)
-        rounded = np.rint(told)
-        if (np.abs(told) >= LATEST).any() or not (self.openmetrics or (rounded == told).all()):
-            return None
-        times[which] = rounded
-        return values, times
-
-    def _find_odd(self, texts: list[bytes]) -> set[int]:
-        """The samples that `_numbers` can't read."""
-        return {number for number, text in enumerate(texts) if not plain(text)} - self.odd
-
-    def _single_out(
-        self,
-        odd: Set[int],
-        texts: list[bytes],
-        strange: dict[int, tuple[float, int | None]],
-        exemplars: dict[int, Exemplar],
-    ) -> bool:
-        """Read some samples one by one, and put a number that is easily read in their place."""
-        for number in odd:
+    def _fill(self, found: Numbers, first: int, given: list[bytes]) -> bool:
+        """Read the numbers of samples, `first` and those behind it. False where they can't be read, or not all."""
+        texts = given
+        strange: list[tuple[int, float, int | None]] = []
+        for number in self._odd_between(first, first + len(given)):
             try:
-                value, time, exemplar = tail(texts[number], openmetrics=self.openmetrics)
+                value, time, exemplar = tail(texts[number - first], openmetrics=self.openmetrics)
             except ExpositionError:
                 return False
             timed = bool(self.timed) and self.timed[number] == 1
             if (time is not None) is not timed:
                 return False
-            texts[number] = b"0 0" if timed else b"0"
-            strange[number] = value, time
+            if texts is given:
+                texts = list(given)
+            texts[number - first] = b"0 0" if timed else b"0"
+            strange.append((number, value, time))
             if exemplar is not None:
-                exemplars[number] = exemplar
+                found.exemplars[number] = exemplar
+        if not self._decode(found, first, texts):
+            return False
+        for number, value, time in strange:
+            found.values[number] = value
+            if found.times is not None:
+                found.times[number] = time or 0
         return True
+
+    def _odd_between(self, first: int, last: int) -> Sequence[int]:
+        if not self.odd:
+            return ()
+        return self._odd[bisect_left(self._odd, first) : bisect_left(self._odd, last)]
+
+    def _decode(self, found: Numbers, first: int, texts: list[bytes]) -> bool:
+        text = b",".join(texts)
+        timed = self.timed[first : first + len(texts)]
+        if found.times is not None:
+            if bytes(map(bytes.count, texts, repeat(b" "))) != timed:
+                return False
+            text = text.replace(b" ", b",")
+        elif b" " in text:
+            return False
+        try:
+            numbers = _numbers.decode(b"[" + text + b"]")
+        except (msgspec.DecodeError, ValueError):
+            return False
+        own = found.values[first : first + len(texts)]
+        if found.times is None:
+            if len(numbers) != len(texts):
+                return False  # `1,2` is no number
+            own[:] = numbers
+            return True
+        if len(numbers) != len(texts) + sum(timed):
+            return False
+        return self._told(
+            np.array(numbers), np.frombuffer(timed, np.uint8), own, found.times[first : first + len(texts)]
+        )
+
+    def _told(self, flat: Floats, timed: NDArray[np.uint8], values: Floats, times: Times) -> bool:
+        """Values and timestamps that stand one behind the other, into their places."""
+        has = timed.astype(np.int64)
+        at = np.arange(len(has)) + np.cumsum(has) - has
+        values[:] = flat[at]
+        which = np.flatnonzero(has)
+        told = flat[at[which] + 1] * (1000 if self.openmetrics else 1)
+        rounded = np.rint(told)
+        times[which] = rounded
+        return bool((np.abs(told) < LATEST).all() and (self.openmetrics or (rounded == told).all()))
 
 
 _NOT = bytes((1, 0)) + bytes(254)

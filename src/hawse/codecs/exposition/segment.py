@@ -90,8 +90,7 @@ async def compile_segment(
     shape, dropped = await _take(
         family, lines, labelling, builder, openmetrics=openmetrics, timestamps=honor_timestamps, most=(most, exceeded)
     )
-    own = lines[family.first : family.last]
-    numbers = shape.read(own, sum(map(len, own)))
+    numbers = shape.read(lines[family.first : family.last])
     if numbers is None:  # `_take` has read each of them
         raise ExpositionError(f"line {family.first + 1}: {family.key[0]!r} can't be read")
     chunks: list[tuple[Key, int]] = []

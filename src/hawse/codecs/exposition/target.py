@@ -119,21 +119,20 @@ class Exposition:
         kind = content_type.partition(";")[0].strip().lower()
         openmetrics = kind in {"application/openmetrics-text", _PROTOBUF}
         natives: list[Native] = []
+        layout = self._layout if openmetrics == self._openmetrics else None
         if kind == _PROTOBUF:
             lines, natives = await protobuf.read(body, classic=self._settings.scrape_classic_histograms)
-            size = sum(map(len, lines))
+            numbers = layout.lines.read(lines) if layout is not None else None
         else:
-            lines = bytes(body).split(b"\n")
-            if lines[-1]:
-                lines.append(b"")  # the last line end is missing
-            size = len(body) - _ends(body, lines)
-        layout = self._layout
-        numbers = layout.lines.read(lines, size) if layout is not None and openmetrics == self._openmetrics else None
+            text = bytes(body)
+            numbers = layout.lines.read_body(text) if layout is not None else None
+            lines = [] if numbers is not None else _lines(text)
         change = _Change()
         if numbers is None or layout is None:
             layout, numbers, change = await self._known_anew(lines, at, openmetrics=openmetrics)
         misfits = layout.patch(numbers, at)
         while misfits is not None:
+            lines = lines or _lines(bytes(body))
             self._plain |= {layout.segments[layout.segment_of(int(one))].key[0] for one in misfits}
             layout, numbers, then = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
             change = _Change([*change.gone, *then.gone], change.added, change.clash or then.clash)
@@ -169,7 +168,7 @@ class Exposition:
         if stale:
             rest[1 + FLAGS_BEHIND_TIME] = NO_RECORDED_VALUE
         before = bytes(rest[: GAUGE_SIZE - 8])
-        parts = []
+        parts: list[bytes] = []
         for name, value in values.items():
             parts += (
                 self._reports.get(name) or self._report_front(name),
@@ -196,7 +195,7 @@ class Exposition:
         """The layout of these lines, with what stays of the last one; the numbers; what is otherwise."""
         old = old or self._layout
         found = families(lines, openmetrics=openmetrics)
-        # Each piece alone may be half a histogram, and series may be there twice, which shows only if all are looked at.
+        # Each piece alone may be half a histogram; series may be there twice, which shows only if all are looked at.
         pieces = in_pieces(found)
         self._plain |= pieces
         alike = old is not None and old.lines.openmetrics is openmetrics and not pieces
@@ -251,7 +250,7 @@ class Exposition:
                 continue
             segment = old.segments[at]
             own = lines[family.first : family.last]
-            numbers = segment.lines.read(own, sum(map(len, own))) if segment.metadata == family.metadata else None
+            numbers = segment.lines.read(own) if segment.metadata == family.metadata else None
             if numbers is not None:
                 kept[place] = at, numbers
         return kept
@@ -345,9 +344,10 @@ class Exposition:
         return Group(resource, (b"\x12" + varint(size) + _head, *metrics), items)
 
 
-def _ends(body: Buffer, lines: list[bytes]) -> int:
-    """How many bytes of a body are line ends."""
-    return len(lines) - 1 if not body or body[-1] == 10 else len(lines) - 2
+def _lines(text: bytes) -> list[bytes]:
+    """The lines of a body, with an empty one at its end."""
+    lines = text.split(b"\n")
+    return [*lines, b""] if lines[-1] else lines
 
 
 def _old(layout: Layout, number: int) -> list[tuple[Old, bool]]:
