@@ -121,9 +121,10 @@ def test_the_sdk(peer, tmp_path, sdk):
 
 def _expected():
     where = {("job", "prod/shop"), ("instance", "i-1")}
+    scope = {("otel_scope_name", "sdk"), ("otel_scope_version", "1.0")}
 
     def series(name, **labels):
-        return frozenset({("__name__", name), *labels.items(), *where})
+        return frozenset({("__name__", name), *labels.items(), *where, *scope})
 
     buckets = {"5": 1.0, "10.5": 3.0, "+Inf": 4.0}
     return {
@@ -134,5 +135,5 @@ def _expected():
         **{series("latency_milliseconds_bucket", op="read", le=le): value for le, value in buckets.items()},
         series("latency_milliseconds_sum", op="read"): 115.0,
         series("latency_milliseconds_count", op="read"): 4.0,
-        series("target_info", host_name="web"): 1.0,
+        frozenset({("__name__", "target_info"), ("host_name", "web"), *where}): 1.0,
     }

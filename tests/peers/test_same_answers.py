@@ -119,7 +119,7 @@ def test_scripted(prometheus, tmp_path):
             plain.show(SECOND, status=503)
             plain.seen()
             pair.stored('up{job="plain"}', 0)
-            plain.show("http_requests_total 1\nthis is no metric}\n")
+            plain.show("this is no metric}\nhttp_requests_total 1\n")
             plain.seen(times=2)
             plain.show(SECOND)
             plain.seen()
@@ -139,7 +139,7 @@ def test_scripted(prometheus, tmp_path):
     vanished = next(labels for labels in through if ("code", "400") in labels and ("job", "plain") in labels)
     assert runs(through[vanished])[:3] == [3.0, STALE, 3.0]
     assert all(runs(samples)[-1] == STALE for labels, samples in through.items() if ("job", "leaving") in labels)
-    assert len(direct) >= 70
+    assert len(direct) > 60
 
 
 def test_openmetrics_and_labels(prometheus, tmp_path):
@@ -165,7 +165,7 @@ def test_openmetrics_and_labels(prometheus, tmp_path):
                 "metric_relabel_configs": [
                     {"source_labels": ["__name__"], "regex": "rpc_.*", "action": "drop"},
                     {"source_labels": ["le"], "regex": "100", "action": "drop"},
-                    {"source_labels": ["room"], "regex": "(.).*", "target_label": "initial"},
+                    {"source_labels": ["room"], "regex": r"(\S)[\s\S]*", "target_label": "initial"},
                     {"source_labels": ["__name__"], "regex": "infinite", "target_label": "__name__", "replacement": "endless"},
                     {"regex": "method", "action": "labeldrop"},
                 ],
