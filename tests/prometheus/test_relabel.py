@@ -224,6 +224,14 @@ def test_no_expression_takes_long(regex, value):
     assert time.perf_counter() - began < 0.5  # Python's own would need longer than the universe
 
 
+def test_a_text_that_is_too_long_for_its_expression_matches_nothing():
+    rule = compiled([RelabelConfig(source_labels=("a",), action="keep", regex=Pattern.parse("(.*?a){900}(.*)c"))])
+    assert rule({"a": "a" * 900 + "c"}) is not None
+    began = time.perf_counter()
+    assert rule({"a": "a" * 100_000 + "c"}) is None
+    assert time.perf_counter() - began < 0.5
+
+
 def test_a_template_of_a_tenant_does_not_take_long():
     began = time.perf_counter()
     config = RelabelConfig(target_label="$aaaaaaaa" * 40 + "!")

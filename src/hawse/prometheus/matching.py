@@ -16,6 +16,8 @@ Groups = Sequence[str]  # [0] is the whole text; "" for a group that took no par
 _LITERAL = re.compile(r"[^\\.+*?()|\[\]{}^$]*")
 _PREFIX = re.compile(r"([^\\.+*?()|\[\]{}^$]*)\((\.[*+])\)")
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+)|\$)")
+# Steps of an expression (`programsize`) times characters of a text: RE2 needs 5 ns for each, at worst.
+_WORK = 16_000_000
 _KEPT, _SHORT = 128, 256  # answers kept for an expression, for texts of at most so many characters
 
 
@@ -77,7 +79,9 @@ def _prefixed(text: str) -> Matcher | None:
 
 
 def _re2(pattern: Pattern) -> Matcher:
+    """A text that is too long for an expression of its size matches nothing: the event loop waits meanwhile."""
     fullmatch = pattern.compiled.fullmatch
+    longest = max(_SHORT, _WORK // pattern.compiled.programsize)
 
     def ask(value: str) -> Groups | None:
         found = fullmatch(value.encode("utf-8", "surrogatepass"))
@@ -89,7 +93,9 @@ def _re2(pattern: Pattern) -> Matcher:
     kept = lru_cache(_KEPT)(ask)
 
     def groups(value: str) -> Groups | None:
-        return kept(value) if len(value) <= _SHORT else ask(value)
+        if len(value) <= _SHORT:
+            return kept(value)
+        return ask(value) if len(value) <= longest else None
 
     names = {name.decode(): number for name, number in pattern.compiled.groupindex.items()}
     return Matcher(lambda value: groups(value) is not None, groups, names)

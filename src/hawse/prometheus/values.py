@@ -126,6 +126,17 @@ def compiled(pattern: str) -> "re2._Regexp":
     """The anchored expression, for bytes. Raises ValueError with RE2's reason."""
     try:
         return re2.compile(b"(?s:" + pattern.encode() + b")", _options())
-    except (re2.error, UnicodeEncodeError) as error:
-        reason = error.args[0].decode("utf-8", "replace") if isinstance(error, re2.error) else str(error)
+    except (re2.error, UnicodeEncodeError):
+        reason = _reason(pattern) or "it is too large, or closes more groups than it opens"
         raise ValueError(f"{pattern!r} is no regular expression of RE2: {reason}") from None
+
+
+def _reason(pattern: str) -> str:
+    """What is wrong with what the user wrote, without our anchors; "" where it is those that it does not fit into."""
+    try:
+        re2.compile(pattern.encode(), _options())
+    except re2.error as error:
+        return str(error.args[0].decode("utf-8", "replace"))
+    except UnicodeEncodeError:
+        return "it is no UTF-8"
+    return ""
