@@ -234,3 +234,15 @@ def test_nearest():
     assert nearest("time_out", keys) == ["timeout"]
     assert nearest("queue", keys) == ["sending_queue"]
     assert nearest("zzz", keys) == []
+
+
+def test_what_the_environment_leaves_empty_is_not_there():
+    """An empty section is switched on by its key; the environment cannot leave a key out."""
+    text = "include: [a]\nprotocols: {http: {tls: %s}}"
+    for empty in ("${env:TLS}", "${env:UNSET:-}"):
+        value, findings = decode(text % f'"{empty}"', environ={"TLS": ""})
+        assert findings == []
+        assert value.protocols.http.tls is None
+    value, findings = decode(text % "", environ={})
+    assert value is FAILED
+    assert [finding.code for finding in findings] == ["HW106"]

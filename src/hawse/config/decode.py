@@ -178,9 +178,11 @@ class Decoder:
     def _one_of(self, node: Node, kind: shape.OneOf, path: str) -> Any:
         options = [option for option in kind.options if not isinstance(option.shape, shape.Nothing)]
         optional = len(options) < len(kind.options)
-        if node.value is None and optional and not any(isinstance(option.shape, shape.Block) for option in options):
+        # An empty `http:` means the section with its defaults; leaving the key out means none, and so does a reference
+        # to what is empty: the environment can't leave a key out.
+        block = any(isinstance(option.shape, shape.Block) for option in options)
+        if node.value is None and optional and (node.origin or not block):
             return None
-        # An empty `http:` means the section with its defaults; leaving the key out means none.
         fitting = [option for option in options if _fits(node, option.shape)]
         tried: list[list[Finding]] = []
         for option in fitting or options:

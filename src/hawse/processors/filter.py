@@ -103,11 +103,6 @@ class _Signal(Section, frozen=True):
         """`include` and `exclude`."""
         return None, None
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is kept out."""
-        return self.matches == (None, None) and not any(texts for *_, texts in self.conditions())
-
 
 class Metrics(_Signal, frozen=True):
     """Metrics: kept are those that `include` matches, less those that `exclude` or a condition matches."""
@@ -165,10 +160,6 @@ class Config(component.Config, frozen=True):
     metrics: Metrics = Metrics()
     logs: Logs = Logs()
     traces: Traces = Traces()
-
-    def problems(self) -> Iterator[Problem]:
-        if all(settings.empty for settings in (self.metrics, self.logs, self.traces)):
-            yield Problem("", "has no conditions, so it keeps nothing out", "remove the processor, or add a condition")
 
 
 # --- what it does -----------------------------------------------------------------------------------------------------
