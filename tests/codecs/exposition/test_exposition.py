@@ -233,7 +233,7 @@ state{state="b"} 0
     for moment in (NOW, NOW + 10**9):
         scraped = read(exposition, body, moment, OPENMETRICS)
         metrics = {one.name: one for one in otlp(scraped.groups).resource_metrics[0].scope_metrics[0].metrics}
-        assert set(metrics) == {"foo_total", "lat", "build_info", "state"}
+        assert set(metrics) == {"foo_total", "foo_created", "lat", "lat_created", "build_info", "state"}
         (point,) = metrics["foo_total"].sum.data_points
         assert metrics["foo_total"].description == 'Says "quoted" "things".'
         assert metrics["foo_total"].unit == "seconds"
@@ -248,8 +248,10 @@ state{state="b"} 0
         assert latency.exemplars[0].span_id.hex() == "00f067aa0ba902b7"
         assert latency.start_time_unix_nano == 1520872607500 * 10**6
         assert not metrics["build_info"].sum.is_monotonic
-        assert scraped.groups[0].items == 5
-        assert len(plainly(scraped.groups)) == 8
+        assert scraped.groups[0].items == 7
+        found = plainly(scraped.groups)
+        assert len(found) == 10
+        assert found[named("lat_created", 0)[0]][0] == 1520872607.5
     without = body.replace(' # {span_id="00f067aa0ba902b7"} 0.7', "")
     metrics = {
         one.name: one

@@ -2,6 +2,8 @@
 compatibility" (specification/compatibility) maps them.
 
 A histogram or summary that its OTLP form could not give back exactly stays what it is in Prometheus: single series.
+A `_created` sample is both: the start of its point, and, where it is a line of text, a series of its own, as it is to a
+Prometheus that scrapes.
 """
 
 import itertools
@@ -108,12 +110,15 @@ class _Parts:
 class Family:
     """Collects the samples of a family, then writes them down."""
 
-    def __init__(self, name: str, metadata: Metadata, labelling: Labelling, *, plain: bool) -> None:
-        """`plain` keeps histograms and summaries as single series."""
+    def __init__(
+        self, name: str, metadata: Metadata, labelling: Labelling, *, plain: bool, created_lines: bool
+    ) -> None:
+        """`plain` keeps histograms and summaries as single series, `created_lines` makes series of `_created`."""
         self._name = name
         self._metadata = metadata
         self._labelling = labelling
         self._plain = plain
+        self._created_lines = created_lines
         self._metrics: dict[tuple[Key, str, Kind, str, str], dict[bytes, Point]] = {}
         self._parts: dict[tuple[Key, str, tuple[tuple[str, str], ...]], _Parts] = {}
         self._created: dict[tuple[Key, str, bytes], int] = {}  # by group, name without suffix, attributes
@@ -132,12 +137,17 @@ class Family:
                 attributes = self._labelling.encoded(series.labels, Kind.SUM.attributes)
                 base = series.name.removesuffix("_created").removesuffix("_total")
                 self._created[series.key, base, attributes] = number
+                self._created_series(told)
             else:
                 self._number(told, Kind.SUM, kind)
         elif kind in {"info", "stateset"}:
             self._number(told, Kind.STATE, kind)
         else:
             self._number(told, Kind.GAUGE, "unknown" if kind in {"", "gaugehistogram"} else kind)
+
+    def _created_series(self, told: Told) -> None:
+        if self._created_lines:
+            self._number(told, Kind.GAUGE, "unknown")
 
     def _number(self, told: Told, kind: Kind, type_: str) -> None:
         series = told.series
@@ -167,6 +177,7 @@ class Family:
             parts.count = told.number
         elif told.suffix == "_created" and parts.created < 0:
             parts.created = told.number
+            self._created_series(told)
 
     def _close(self) -> None:
         """Histograms and summaries, once all lines are there."""

@@ -76,6 +76,7 @@ async def compile_segment(
     *,
     openmetrics: bool,
     is_plain: bool,
+    created_lines: bool,
     honor_timestamps: bool,
     most: int,
     exceeded: str,
@@ -86,7 +87,7 @@ async def compile_segment(
     this one (ns); `most` is how many samples may be kept, `exceeded` the error's text where there are more. Raises
     ExpositionError with line and column, LimitExceeded.
     """
-    builder = Builder(family.key[0], family.metadata, labelling, plain=is_plain)
+    builder = Builder(family.key[0], family.metadata, labelling, plain=is_plain, created_lines=created_lines)
     shape, dropped = await _take(
         family, lines, labelling, builder, openmetrics=openmetrics, timestamps=honor_timestamps, most=(most, exceeded)
     )

@@ -101,6 +101,7 @@ class Exposition:
         self._layout: Layout | None = None
         self._marked = False  # whether all of it was said to be gone
         self._openmetrics = False
+        self._protobuf = False  # there, `_created` is no series
         self._plain: set[str] = set()  # families whose histograms or summaries OTLP can't hold
         self._resources: dict[Key, Resource] = {}
         self._reports: dict[str, bytes] = {}
@@ -118,6 +119,7 @@ class Exposition:
         """
         kind = content_type.partition(";")[0].strip().lower()
         openmetrics = kind in {"application/openmetrics-text", _PROTOBUF}
+        self._protobuf = kind == _PROTOBUF
         natives: list[Native] = []
         layout = self._layout if openmetrics == self._openmetrics else None
         if kind == _PROTOBUF:
@@ -286,6 +288,7 @@ class Exposition:
             at,
             openmetrics=openmetrics,
             is_plain=family.key[0] in self._plain,
+            created_lines=not self._protobuf,
             honor_timestamps=self._settings.honor_timestamps,
             most=self._most - samples,
             exceeded=self._exceeded,
