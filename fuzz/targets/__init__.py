@@ -11,6 +11,8 @@ MODULES = {
     "otlp_json_traces": "otlp",
     "otlp_records": "otlp",
     "otlp_answer": "otlp",
+    "otlp_changed": "otlp_changed",
+    "ottl": "otlp_changed",
     "remote_write_1": "remote_write",
     "remote_write_2": "remote_write",
     "container_log": "container_log",
@@ -23,6 +25,9 @@ MODULES = {
     "kubeconfig": "kube",
     "configuration": "configuration",
     "exposition": "exposition",
+    "targets": "discovery",
+    "relabelling": "discovery",
+    "kube_objects": "discovery",
 }
 
 
