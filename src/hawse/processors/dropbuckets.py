@@ -24,7 +24,8 @@ from hawse.wire import WireError, walk
 _SUFFIX = b"_bucket"
 _LE = "le"
 _RULE = "keep"
-_HISTOGRAM = 9  # the field's number in a Metric
+_DATA = frozenset({5, 7, 9, 10, 11})  # fields of a Metric: gauge, sum, histogram, exponential histogram, summary
+_HISTOGRAM = 9
 _REMEMBERED = 16384
 
 
@@ -111,8 +112,9 @@ class DropBuckets(component.Processor):
             dropped += [taken] if taken is not None else []
             made += [left] if left is not None else []
         else:
-            histogram = any(number == _HISTOGRAM for number, *_ in walk(raw))
-            made.append(without_buckets(raw) if histogram else raw)
+            # More than one kind of data is no OTLP; to make one of it would lose the others' points.
+            kinds = {number for number, *_ in walk(raw) if number in _DATA}
+            made.append(without_buckets(raw) if kinds == {_HISTOGRAM} else raw)
 
 
 def _is_bucket(name: bytes) -> bool:
