@@ -142,6 +142,7 @@ def test_scripted(prometheus, tmp_path):
     assert len(direct) > 60
 
 
+@pytest.mark.long
 def test_openmetrics_and_labels(prometheus, tmp_path):
     """OpenMetrics' types and exemplars, and what the configuration makes of labels."""
     pod = 'pods{namespace="shop",pod="web-1",container="main"} 1\npods{namespace="shop",pod="web-2"} 2\n'
