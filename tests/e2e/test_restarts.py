@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 
-from hawse.demo.session import Options, Session
+from hawse.demo.environments import Options
+from hawse.demo.session import Session
 
 
 async def _killed_one_after_the_other(state):
@@ -18,7 +19,7 @@ async def _killed_one_after_the_other(state):
             await session.begin(tier)
         await asyncio.sleep(1)
         final = await session.drain()
-        return final, session.by_pod()
+        return final.logs, session.logs.by_pod()
     finally:
         await session.close()
 

@@ -177,6 +177,57 @@ def _check_ledgers(ledgers, logs):
     }
 
 
+def test_metrics_are_those_that_the_targets_exposed(tmp_path):
+    """Every sample of every scrape, with its pod's metadata; targets found by the allocator in each of its ways."""
+    run = subprocess.run(
+        [*UP, "--for", "8s", "--scrape-interval", "1s", "-o", "json", "--state", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    result = json.loads(run.stdout)
+    metrics = result["signals"]["metrics"]
+    assert (metrics["lost"], metrics["missing"], metrics["in_flight"], metrics["refused"]) == (0, 0, 0, 0)
+    assert metrics["received"] == metrics["delivered"] > metrics["exposed"] > 500
+    assert metrics["targets"]["down"] == 0
+    for name in ("metrics-collector", "metrics-enrichment"):
+        ledger = result["ledgers"][name]
+        (total,) = ledger["totals"]
+        assert ledger["balanced"]
+        assert total["received"] == total["delivered"] == metrics["received"]
+    exporters = Tally.load(tmp_path / "demo" / "tally.json").exporters
+    assert len(exporters) == 8
+    assert min(one.scrapes for one in exporters) >= 3
+    assert metrics["targets"]["up"] == len(exporters) + 6
+    asyncio.run(_check_samples(tmp_path, exporters))
+
+
+async def _check_samples(state, exporters):
+    async with Backend(store=state / "backend.db") as backend:
+        for one in exporters:
+            found = await backend.samples(f'{{instance="{one.instance}",__name__!~"up|scrape_.+"}}')
+            values = [sample["value"] for series in found for sample in series["samples"] if sample["value"] != "stale"]
+            assert len(values) == one.samples
+            (scrapes,) = [series for series in found if series["name"] == "demo_scrapes_total"]
+            told = [float(sample["value"]) for sample in scrapes["samples"] if sample["value"] != "stale"]
+            assert len(told) == one.scrapes
+            if one.container != "report":  # which is restarted, and counts anew
+                assert told == [float(n + 1) for n in range(one.scrapes)]
+            # The target went away at the end: each of its series has ended.
+            assert {series["samples"][-1]["value"] for series in found if len(series["samples"]) > 1} == {"stale"}
+            labels = scrapes["labels"]
+            assert (labels["namespace"], labels["pod"], labels["cluster"]) == (one.namespace, one.pod, "kubernetes")
+            (up,) = await backend.samples(f'up{{instance="{one.instance}"}}')
+            assert [sample["value"] for sample in up["samples"]].count("1.0") == one.scrapes
+        web = await backend.samples('http_requests_total{deployment="web",pod_labels_app="web",code="200"}')
+        assert len(web) == 2
+        assert {series["type"] for series in web} == {"counter"}
+        own = await backend.samples('otelcol_process_uptime_seconds_total{namespace="monitoring"}')
+        assert {series["labels"]["job"] for series in own} >= {"logs-collector", "metrics-enrichment"}
+
+
 def _check_fields(records):
     """Metadata and names as Sumo Logic's users know them (one record of each container)."""
     by_container = {record["resource"]["container"]: record["resource"] for record in records}
@@ -206,12 +257,16 @@ def test_ctrl_c_drains_and_sums_up():
         up.send_signal(signal.SIGINT)
         out, err = up.communicate(timeout=60)
     assert up.returncode == 0, err
-    assert set(pids) == {"demo", "backend", "logs-enrichment", "logs-collector"}
+    roles = {"logs-enrichment", "logs-collector", "metrics-enrichment", "metrics-collector", "target-allocator"}
+    assert set(pids) == {"demo", "backend"} | roles
     assert "http://127.0.0.1:" in said
-    counted = dict(re.findall(r"^ +([a-z ]+?) +([\d,]+)$", out, re.MULTILINE))
-    assert counted["lost"] == counted["in flight"] == "0"
-    assert out.count("every record is accounted for, none is lost") == 2
-    assert int(counted["read"]) == int(counted["filtered"]) + int(counted["delivered"]) > 50
+    rows = re.findall(r"^ +([a-z ]+?) +([\d,]+) +([\d,]+)$", out, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["read", "filtered", "delivered", "in flight", "lost"]
+    for column in (1, 2):
+        counted = {row[0]: int(row[column].replace(",", "")) for row in rows}
+        assert counted["lost"] == counted["in flight"] == 0
+        assert counted["read"] == counted["filtered"] + counted["delivered"] > 50
+    assert out.count("every record is accounted for, none is lost") == 4
     assert not _wait_until_gone(pids.values())
 
 

@@ -19,8 +19,8 @@ from hawse.cli.output import data
 from hawse.values import Duration
 
 if TYPE_CHECKING:
-    from hawse.demo.accounts import Account
-    from hawse.demo.session import Options, Session
+    from hawse.demo.environments import Options
+    from hawse.demo.session import Accounts, Session
     from hawse.demo.view import View
     from hawse.pipeline.ledger.report import Report
 
@@ -42,7 +42,7 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
     "--kubeconfig",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False),
-    help="Take metadata from this cluster, and collect this machine's own logs only.",
+    help="Take metadata from this cluster, and collect this machine's own logs and metrics only.",
 )
 @click.option(
     "--demo/--no-demo", default=None, help="Whether the demo's workload logs. [default: without --kubeconfig]"
@@ -51,6 +51,14 @@ def _duration(context: click.Context, parameter: click.Parameter, value: str | N
     "--host-logs/--no-host-logs", default=True, help="Whether this machine's own container logs are collected."
 )
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=1.0, show_default=True, help="Of the demo.")
+@click.option(
+    "--scrape-interval",
+    metavar="DURATION",
+    callback=_duration,
+    default="2s",
+    show_default=True,
+    help="Between two scrapes of a target.",
+)
 @click.option("--seed", type=int, help="Makes the demo's workload log the same again.")
 @click.option(
     "--state",
@@ -64,20 +72,21 @@ def command(
     demo: bool | None,  # noqa: FBT001
     host_logs: bool,  # noqa: FBT001
     rate: float,
+    scrape_interval: float,
     seed: int | None,
     state: Path | None,
     form: str,
 ) -> int:
-    """Run backend, logs-enrichment and logs-collector on this machine, each a process with its bundled
-    configuration, and show what arrives.
+    """Run the logs and the metrics pipelines on this machine (collectors, enrichment, target allocator, backend), each
+    a process with its bundled configuration, and show what arrives.
 
-    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read, filtered, delivered and lost, by
-    what the files held and the backend has; then each process's ledger.
+    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read or scraped, filtered, delivered and
+    lost, by what the files held, the targets exposed and the backend has; then each process's ledger.
     Exit code 1 tells that something was lost.
     """
     if kubeconfig and demo:
         raise click.UsageError("--demo needs the demo's own API server; leave out --demo or --kubeconfig")
-    from hawse.demo.session import Options
+    from hawse.demo.environments import Options
 
     with _folder(state) as folder:
         options = Options(
@@ -87,6 +96,7 @@ def command(
             host_logs=host_logs,
             rate=rate,
             seed=seed,
+            scrape_interval=scrape_interval,
         )
         return asyncio.run(_up(options, seconds, form))
 
@@ -140,7 +150,7 @@ async def _watch(session: "Session", view: "View", stopping: asyncio.Event, seco
     while not stopping.is_set() and (left := until - time.monotonic()) > 0:
         view.show(session, await session.look())
         session.check()
-        if not shown and (record := await session.sample()):
+        if not shown and (record := await session.logs.sample()):
             view.arrived(record)
             shown = True
         with contextlib.suppress(TimeoutError):
@@ -167,9 +177,9 @@ def _signals() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _result(final: "Account", ledgers: "Mapping[str, Report]", seconds: float) -> dict[str, Any]:
+def _result(final: "Accounts", ledgers: "Mapping[str, Report]", seconds: float) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 1),
-        "signals": {"logs": msgspec.to_builtins(final)},
+        "signals": msgspec.to_builtins(final),
         "ledgers": msgspec.to_builtins(ledgers),
     }

@@ -1,61 +1,48 @@
-"""What `hawse up` runs: backend, enrichment, collector and, unless a real cluster is named, the demo's.
+"""What `hawse up` runs: backend, enrichment and collectors for logs and metrics, and the demo's cluster.
 
-They are started in this order and ended in the reverse one, each when nothing is on its way to it any more.
+They are started from the backend to the collectors and ended in the reverse order, each when nothing is on its way to
+it any more.
 """
 
 import asyncio
-import json
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Iterator
 
 import msgspec
 
 from hawse.component import Busy
-from hawse.demo.accounts import Account, Tiers, account, totals
-from hawse.demo.apps import JAVA_FIRST_LINE
+from hawse.demo.accounts import Account
+from hawse.demo.environments import Environments, Options
 from hawse.demo.hostlogs import HostLogs
-from hawse.demo.supervise import Child, free_port
-from hawse.demo.workload import PodTally, Tally
+from hawse.demo.logs import TIERS as LOGS
+from hawse.demo.logs import Logs
+from hawse.demo.metrics import TIERS as METRICS
+from hawse.demo.metrics import Metrics, MetricsAccount
+from hawse.demo.monitors import NODE_EXPORTER
+from hawse.demo.processes import Place, Processes
 from hawse.diagnostics import HawseError
 from hawse.net.client import HttpClient
 from hawse.net.settings import ClientConfig
-from hawse.pipeline.ledger.report import Report, report
-from hawse.pipeline.ledger.store import kept
 from hawse.values import Duration
 
-TIERS = ("logs-collector", "logs-enrichment")
-UID = "pod_id"  # as the sumologic processor calls k8s.pod.uid
-_READY_WITHIN = 60.0  # seconds: a first start compiles Python's files, on a machine that may be busy
+_ALLOCATOR = "target-allocator"
+_NODE_EXPORTER_PORT = 9100
 _SETTLED_AFTER = 3.0  # seconds without a change, once the workload has ended
 _DRAIN = 30.0  # seconds in which what was read must have arrived
-_GRACE = 15.0  # seconds for a process to end
 
 
-class Options(msgspec.Struct, frozen=True):
-    """What the user asked for. `state` must exist. The demo's workload (`demo`) needs the demo's API server, so it
-    is not to be had with a `kubeconfig`.
-    """
+class Accounts(msgspec.Struct):
+    """By signal."""
 
-    state: Path
-    kubeconfig: str = ""
-    demo: bool = True
-    host_logs: bool = True
-    rate: float = 1.0
-    seed: int | None = None
+    logs: Account
+    metrics: MetricsAccount
 
-
-class Place(msgspec.Struct, frozen=True):
-    """A process, where it listens, and its log."""
-
-    name: str
-    pid: int
-    address: str
-    log: str
+    @property
+    def lost(self) -> int:
+        """Records and data points."""
+        return self.logs.lost + self.metrics.lost
 
 
 class Session:
@@ -64,25 +51,14 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._root = options.state
-        taken: set[int] = set()
-        # DESIGN.md's ports, as long as they are free.
-        self._ports = {
-            name: free_port(port, taken)
-            for name, port in (("backend", 8088), ("logs-enrichment", 24321), ("logs-collector", 2020))
-        }
-        self.page = f"http://127.0.0.1:{self._ports['backend']}/"
-        # Each on a port of its own, which says whether the process gets on, and takes data.
-        self.health = {name: free_port(13133, taken) for name in TIERS}
+        self.processes = Processes(self._root, (*LOGS, *METRICS))
+        self.page = self.processes.url("backend") + "/"
         self._host = HostLogs() if options.host_logs else None
         host = [str(self._host)] if self._host and self._host.pattern else []
         self.sources = [*(["the demo's workload"] if options.demo else []), *host]
-        self._children: dict[str, Child] = {}
-        self._client = HttpClient(ClientConfig(endpoint=self.page, timeout=Duration(10)))
-        self._tiers = Tiers()
-        self.ledgers: dict[str, Report] = {}
-        self._delivered: dict[str, int] = {}
-        self._total = 0
-        self._held = 0  # what the backend had before we began
+        self.logs = Logs(self.processes)
+        self.metrics = Metrics(self.processes)
+        self.ledgers = self.processes.ledgers
 
     # --- start --------------------------------------------------------------------------------------------------
 
@@ -94,196 +70,128 @@ class Session:
                 "there is nothing to collect: no container logs to be read in /var/log/containers or /var/log/pods",
                 fix="run this on a node, as root; or let the demo's workload log with --demo",
             )
-        if not self._options.kubeconfig:
-            await self._start_demo()
-        await self.begin("backend")
-        await self._count()
-        self._held = self._total
-        await self.begin("logs-enrichment")
-        await self.begin("logs-collector")
+        ports = self.processes.ports
+        targets = {name: ports[name] for name in ("backend", *LOGS, *METRICS)}
+        targets |= {_ALLOCATOR: ports[_ALLOCATOR]} if self._options.demo else {}
+        if await _answers(_NODE_EXPORTER_PORT):
+            targets[NODE_EXPORTER] = _NODE_EXPORTER_PORT
+            self.sources.append(f"the node exporter at 127.0.0.1:{_NODE_EXPORTER_PORT}")
+        self._environments = Environments(self._options, self.processes, self._host, targets)
+        demo = [] if self._options.kubeconfig else [self._start_demo(targets)]
+        await asyncio.gather(self.begin("backend"), *demo)
+        await self.logs.begin()
+        await self.metrics.begin()
+        allocator = [self.begin(_ALLOCATOR)] if self._options.demo else []
+        await asyncio.gather(self.begin("logs-enrichment"), self.begin("metrics-enrichment"), *allocator)
+        await asyncio.gather(self.begin("logs-collector"), self.begin("metrics-collector"))
         if self._options.demo:
-            self._children["demo"].tell("start")
+            self.processes.tell("demo", "start")
 
-    async def _start_demo(self) -> None:
+    async def _start_demo(self, targets: dict[str, int]) -> None:
         options = self._options
         shutil.rmtree(self._root / "demo", ignore_errors=True)  # of an earlier run with the same state
         argv = [sys.executable, "-m", "hawse.demo.node", str(self._root / "demo"), "--rate", str(options.rate)]
-        await self._run("demo", argv + ([] if options.seed is None else ["--seed", str(options.seed)]), {})
-        await self._until_there("demo", self._root / "demo" / "kubeconfig")
+        argv += [f"--metrics={name}={port}" for name, port in targets.items()]
+        await self.processes.run("demo", argv + ([] if options.seed is None else ["--seed", str(options.seed)]), {})
+        await self.processes.until_there("demo", self._root / "demo" / "kubeconfig")
 
     async def begin(self, name: str) -> None:
         """Start a tier, which may have run and ended before, and wait until it answers. Raises HawseError."""
         if name == "backend":
-            argv = ["backend", "--listen", f"127.0.0.1:{self._ports[name]}", "--store", str(self._root / "backend.db")]
+            listen = f"127.0.0.1:{self.processes.ports[name]}"
+            argv = ["backend", "--listen", listen, "--store", str(self._root / "backend.db")]
         else:
-            argv = ["run", "--role", name, "--no-watch"]
-        environment = {
-            "backend": dict,
-            "logs-enrichment": self._enrichment_environment,
-            "logs-collector": self._collector_environment,
-        }
-        health = {"HAWSE_HEALTH_HOST": "127.0.0.1", "HAWSE_HEALTH_PORT": str(self.health.get(name, 0))}
-        await self._run(name, [sys.executable, "-m", "hawse", *argv], {**environment[name](), **health})
-        await self._answers(name, "metrics")
+            argv = ["run", "--role", name, "--no-watch", *self._more(name)]
+        await self.processes.run(name, [sys.executable, "-m", "hawse", *argv], self._environments.of(name))
+        await self.processes.answers(name, "metrics")
 
-    async def _run(self, name: str, argv: list[str], env: Mapping[str, str]) -> None:
-        child = self._children[name] = Child(name, argv, env, self._root / f"{name}.log")
-        await child.start()
-
-    def _enrichment_environment(self) -> dict[str, str]:
-        return {
-            "KUBECONFIG": self._options.kubeconfig or str(self._root / "demo" / "kubeconfig"),
-            "HAWSE_KUBE_AUTH_TYPE": "kubeConfig",
-            "HAWSE_OTLP_HOST": "127.0.0.1",
-            "HAWSE_OTLP_PORT": str(self._ports["logs-enrichment"]),
-            "HAWSE_BACKEND_ENDPOINT": self.page.rstrip("/"),
-            "HAWSE_STATE": str(self._root / "logs-enrichment"),
-        }
-
-    def _collector_environment(self) -> dict[str, str]:
-        entries = {"type": "recombine", "if": 'attributes["k8s.container.name"] == "orders"'}
-        entries |= {"first_line_regex": JAVA_FIRST_LINE}
-        operators = [{"type": "container"}, *([entries] if self._options.demo else [])]
-        demo = [str(self._root / "demo" / "log" / "containers" / "*.log")] if self._options.demo else []
-        host = [self._host.pattern] if self._host and self._host.pattern else []
-        return {
-            "HAWSE_LOGS_INCLUDE": json.dumps([*demo, *host]),
-            "HAWSE_LOGS_START_AT": self._host.start_at if self._host else "beginning",
-            "HAWSE_LOGS_OPERATORS": json.dumps(operators),
-            "HAWSE_LOGS_FORCE_FLUSH_PERIOD": "1s",
-            "HAWSE_STATE": str(self._root / "logs-collector"),
-            "HAWSE_LOGS_ENRICHMENT_ENDPOINT": f"http://127.0.0.1:{self._ports['logs-enrichment']}",
-            "HAWSE_TELEMETRY_HOST": "127.0.0.1",
-            "HAWSE_TELEMETRY_PORT": str(self._ports["logs-collector"]),
-        }
-
-    async def _answers(self, name: str, path: str) -> None:
-        until = time.monotonic() + _READY_WITHIN
-        while await self._get(name, path) is None:
-            self._check_patience(name, until)
-            await asyncio.sleep(0.05)
-
-    async def _until_there(self, name: str, path: Path) -> None:
-        until = time.monotonic() + _READY_WITHIN
-        while not path.exists():
-            self._check_patience(name, until)
-            await asyncio.sleep(0.02)
-
-    def _check_patience(self, name: str, until: float) -> None:
-        self.check()
-        if time.monotonic() > until:
-            child = self._children[name]
-            message = f"{name} does not answer within {_READY_WITHIN:.0f}s; its last words:\n{child.tail()}"
-            raise HawseError.of("HW704", message, file=str(child.log))
+    def _more(self, name: str) -> list[str]:
+        """The metrics-collector keeps nothing on disk. Here it leaves its ledger, so that the accounts can be held
+        against each other when it has ended.
+        """
+        if name != "metrics-collector":
+            return []
+        path = self._root / f"{name}.yaml"
+        storage = {"directory": str(self._root / name)}
+        service = {"extensions": ["health_check", "file_storage"]}
+        path.write_bytes(msgspec.json.encode({"extensions": {"file_storage": storage}, "service": service}))
+        return ["--config", str(path)]
 
     # --- while it runs ------------------------------------------------------------------------------------------
 
     def places(self) -> Iterator[Place]:
         """What runs, and where."""
-        for name, child in self._children.items():
-            address = f"127.0.0.1:{self._ports[name]}" if name in self._ports else "-"
-            yield Place(name, child.pid, address, str(child.log))
-
-    def by_pod(self) -> list[tuple[PodTally, int]]:
-        """The demo's pods, and how many records of each the backend has."""
-        return [(pod, self._delivered.get(pod.uid, 0)) for pod in self._tally().pods]
+        return self.processes.places()
 
     def check(self) -> None:
         """Raise HawseError, with its last words, if a process has ended."""
-        for child in self._children.values():
-            if not child.running:
-                raise child.died()
+        self.processes.check()
 
-    async def look(self, *, final: bool = False) -> Account:
-        """Ask everybody, and draw up the account. Who does not answer counts with what was known."""
-        await self._ask_tiers()
-        await self._count()
-        return account(self._tally(), self._tiers, self._total - self._held, self._delivered, final=final)
-
-    async def _count(self) -> None:
-        answer = await self._get("backend", f"api/v1/logs/count?{urlencode({'by': UID})}")
-        if answer is not None:
-            counted = msgspec.json.decode(answer)
-            self._total = counted["count"]
-            self._delivered = {row["values"][UID] or "": row["count"] for row in counted["groups"]}
-
-    async def sample(self) -> Mapping[str, Any] | None:
-        """The newest record that the backend has, with all its fields (docs/backend.md)."""
-        answer = await self._get("backend", "api/v1/logs/search?limit=1")
-        records = msgspec.json.decode(answer)["records"] if answer is not None else []
-        return records[0] if records else None
-
-    async def _ask_tiers(self) -> None:
-        collector = await self._get("logs-collector", "metrics")
-        enrichment = await self._get("logs-enrichment", "metrics")
-        self._tiers = Tiers(
-            totals(collector) if collector is not None else self._tiers.collector,
-            totals(enrichment) if enrichment is not None else self._tiers.enrichment,
-        )
-
-    async def _ask_ledgers(self) -> None:
-        """Of tiers that have ended, what they have left."""
-        for name in TIERS:
-            try:
-                if (answer := await self._get(name, "ledger")) is not None:
-                    self.ledgers[name] = msgspec.json.decode(answer, type=Report)
-                else:
-                    self.ledgers[name] = report(kept(str(self._root / name)))
-            except OSError:
-                continue  # it keeps nothing, so what it said last counts
-
-    def _tally(self) -> Tally:
-        path = self._root / "demo" / "tally.json"
-        return Tally.load(path) if path.exists() else Tally([])
-
-    async def _get(self, name: str, path: str) -> str | None:
-        child = self._children.get(name)
-        if child is None or not child.running:
-            return None
-        try:
-            response = await self._client.request("GET", f"http://127.0.0.1:{self._ports[name]}/{path}")
-        except Busy:
-            return None
-        return response.body.decode() if response.status == 200 else None
+    async def look(self, *, final: bool = False) -> Accounts:
+        """Ask everybody, and draw up the accounts. Who does not answer counts with what was known."""
+        return Accounts(await self.logs.look(final=final), await self.metrics.look(final=final))
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    async def drain(self) -> Account:
-        """End everything from the front, and draw up the last account. Raises HawseError if a process has died."""
+    async def drain(self) -> Accounts:
+        """End everything from the front, and draw up the last accounts. Raises HawseError if a process has died."""
+        await self.metrics.look()  # which targets are up, before the demo's end
         if self._options.demo:
-            self._children["demo"].tell("stop")
-            await self._until_there("demo", self._root / "demo" / "stopped")
+            self.processes.tell("demo", "stop")
+            await self.processes.until_there("demo", self._root / "demo" / "stopped")
         await self._settle()
-        await self._ask_ledgers()
-        await self._children["logs-collector"].stop(_GRACE)
-        await self._ask_tiers()
-        await self._ask_ledgers()
-        await self._children["logs-enrichment"].stop(_GRACE)
-        await self._ask_ledgers()
+        await self._end("logs-collector")
+        await self._end("metrics-collector")
+        await self._settle_enrichment()
+        await self._end("logs-enrichment")
+        await self._end("metrics-enrichment")
+        await self.metrics.count()
         return await self.look(final=True)
 
+    async def _end(self, name: str) -> None:
+        await self.processes.ask_ledger(name)
+        await self.processes.stop(name)
+        await self.logs.ask_tiers()
+        await self.processes.ask_ledger(name)
+
     async def _settle(self) -> None:
-        """Wait until all that was written is there, or nothing has moved for a while and nothing is unanswered."""
+        """Wait until all that was written and exposed is there, or nothing has moved for a while and nothing is
+        unanswered.
+        """
         until = time.monotonic() + _DRAIN
-        before, since = Account(), time.monotonic()
+        before: tuple[Account, int] = (Account(), -1)
+        since = time.monotonic()
         while time.monotonic() < until:
             self.check()
-            now = await self.look()
+            now = (await self.logs.look(), await self.metrics.count())
             if now != before:
                 before, since = now, time.monotonic()
             quiet = time.monotonic() - since > _SETTLED_AFTER
-            if self._tiers.waiting == 0 and (quiet or self._complete()):
+            if self.logs.tiers.waiting == 0 and (quiet or (self.logs.complete and now[1] == 0)):
                 return
             await asyncio.sleep(0.1)
 
-    def _complete(self) -> bool:
-        pods = self._tally().pods
-        unwanted = sum(pod.records for pod in pods if not pod.collected)
-        arrived = all(self._delivered.get(pod.uid, 0) >= pod.records for pod in pods if pod.collected)
-        return bool(pods) and arrived and self._tiers.filtered >= unwanted
+    async def _settle_enrichment(self) -> None:
+        """Wait until metrics-enrichment has handed on what it took: the collector has ended, nothing more comes."""
+        until = time.monotonic() + _DRAIN
+        while time.monotonic() < until:
+            self.check()
+            if (await self.metrics.look(final=True)).in_flight == 0:
+                return
+            await asyncio.sleep(0.1)
 
     async def close(self) -> None:
         """End whatever still runs."""
-        for child in reversed(self._children.values()):
-            await child.stop(_GRACE)
-        await self._client.close()
+        await self.processes.close()
+
+
+async def _answers(port: int) -> bool:
+    """Whether somebody serves metrics there."""
+    client = HttpClient(ClientConfig(endpoint=f"http://127.0.0.1:{port}", timeout=Duration(1)))
+    try:
+        response = await client.request("GET", "/metrics")
+    except Busy:
+        return False
+    finally:
+        await client.close()
+    return response.status == 200 and b"node_" in response.body

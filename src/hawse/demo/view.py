@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from hawse.demo.accounts import Account
-from hawse.demo.session import Session
+from hawse.demo.metrics import MetricsAccount
+from hawse.demo.session import Accounts, Session
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
 
@@ -22,8 +23,8 @@ class View:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._began = self._told = time.monotonic()
-        self._last = (self._began, 0)
-        self._rate = 0.0
+        self._last = (self._began, (0, 0))
+        self._rates = [0.0, 0.0]
 
     def __enter__(self) -> "View":
         if self._live is not None:
@@ -48,64 +49,82 @@ class View:
         fields = ", ".join(f"{key}={value}" for key, value in record["resource"].items())
         self.say(f"records arrive, such as this one of {record['time']}:\n  {record['body'][:200]}\n  {fields}")
 
-    def show(self, session: Session, now: Account) -> None:
+    def show(self, session: Session, now: Accounts) -> None:
         """Progress."""
         at = time.monotonic()
         if at - self._last[0] >= 1:
-            self._rate = (now.delivered - self._last[1]) / (at - self._last[0])
-            self._last = (at, now.delivered)
+            seconds, delivered = at - self._last[0], (now.logs.delivered, now.metrics.delivered)
+            self._rates = [(new - old) / seconds for new, old in zip(delivered, self._last[1], strict=True)]
+            self._last = (at, delivered)
         if self._live is not None:
-            self._live.update(Group(Text(self._line(now), style="bold"), _pods(session)))
+            lines = [Text(line, style="bold") for line in self._lines(now)]
+            self._live.update(Group(*lines, _pods(session)))
         elif at - self._told >= _EVERY:
             self._told = at
-            self.say(self._line(now))
+            for line in self._lines(now):
+                self.say(line)
 
-    def _line(self, now: Account) -> str:
-        return f"{time.monotonic() - self._began:4.0f}s  {progress(now)}  ({self._rate:,.0f}/s)"
+    def _lines(self, now: Accounts) -> Iterable[str]:
+        seconds = f"{time.monotonic() - self._began:4.0f}s"
+        yield f"{seconds}  logs     {progress(now.logs)}  ({self._rates[0]:,.0f}/s)"
+        yield f"{'':{len(seconds)}}  metrics  {metrics_progress(now.metrics)}  ({self._rates[1]:,.0f}/s)"
 
 
 def progress(now: Account) -> str:
-    """The account in one line."""
-    parts = [f"read {now.read:,}", f"filtered {now.filtered:,}", f"delivered {now.delivered:,}"]
+    """The account of logs in one line."""
+    return _progress("read", now.read, now)
+
+
+def metrics_progress(now: MetricsAccount) -> str:
+    """The account of metrics in one line."""
+    targets = f"{now.targets.up} up" + (f", {now.targets.down} down" if now.targets.down else "")
+    return f"{_progress('scraped', now.received, now)}  series {now.series:,}  targets {targets}"
+
+
+def _progress(came: str, number: int, now: Account | MetricsAccount) -> str:
+    parts = [f"{came} {number:,}", f"filtered {now.filtered:,}", f"delivered {now.delivered:,}"]
     refused = [f"refused {now.refused:,}"] if now.refused else []
     return "  ".join([*parts, *refused, f"in flight {now.in_flight:,}"])
 
 
 def started(session: Session) -> Iterable[str]:
     """What runs, and where."""
-    yield "The logs pipeline runs: logs-collector → logs-enrichment → backend"
+    yield "The pipelines of logs and metrics run: collectors → enrichment → backend"
     for place in session.places():
-        yield f"  {place.name:16} pid {place.pid:<8} {place.address:16} log {place.log}"
-    health = ", ".join(f"{name} http://127.0.0.1:{port}/" for name, port in session.health.items())
+        yield f"  {place.name:18} pid {place.pid:<8} {place.address:16} log {place.log}"
+    health = ", ".join(f"{name} http://127.0.0.1:{port}/" for name, port in session.processes.health.items())
     yield f"health: {health}"
     yield f"collecting: {', '.join(session.sources)}"
     yield f"open {session.page} to see what arrives; Ctrl-C ends it"
 
 
-def summary(final: Account, seconds: float) -> Iterable[str]:
-    """The last account, for people."""
-    yield f"after {seconds:.0f}s:"
-    for name, value in (
-        ("read", final.read),
-        ("filtered", final.filtered),
-        ("delivered", final.delivered),
-        ("in flight", final.in_flight),
-        ("lost", final.lost),
+def summary(final: Accounts, seconds: float) -> Iterable[str]:
+    """The last accounts, for people."""
+    logs, metrics = final.logs, final.metrics
+    yield f"after {f'{seconds:.0f}s:':7} {'logs':>11} {'metrics':>12}"
+    for name, of_logs, of_metrics in (
+        ("read", logs.read, metrics.received),
+        ("filtered", logs.filtered, metrics.filtered),
+        ("delivered", logs.delivered, metrics.delivered),
+        ("in flight", logs.in_flight, metrics.in_flight),
+        ("lost", logs.lost, metrics.lost),
+        ("refused", logs.refused, metrics.refused),
     ):
-        yield f"  {name:10} {value:>12,}"
-    if final.refused:
-        yield f"  {'refused':10} {final.refused:>12,}"
-    if final.duplicates:
-        yield f"  {'duplicates':10} {final.duplicates:>12,}"
-    if final.unenriched:
-        yield f"  {final.unenriched:,} records came of pods that the API server does not know"
+        if name != "refused" or of_logs or of_metrics:
+            yield f"  {name:10} {of_logs:>12,} {of_metrics:>12,}"
+    if logs.duplicates:
+        yield f"  {'duplicates':10} {logs.duplicates:>12,}"
+    if logs.unenriched:
+        yield f"  {logs.unenriched:,} records came of pods that the API server does not know"
+    down = f", {metrics.targets.down} could not be" if metrics.targets.down else ""
+    yield f"  {metrics.series:,} series of {metrics.targets.up} targets that were scraped at last{down}"
 
 
 def _pods(session: Session) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (("pod of the demo", "left"), ("written", "right"), ("arrived", "right"), ("", "left")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
-    for pod, arrived in session.by_pod():
+    for pod, arrived in session.logs.by_pod():
         note = "" if pod.collected else "excluded by annotation"
         table.add_row(f"{pod.namespace}/{pod.pod}", f"{pod.records:,}", f"{arrived:,}", note)
     return table
