@@ -1,10 +1,12 @@
 """Remote write to OTLP, against a plain reading of the same messages."""
 
 import asyncio
+import gc
 import itertools
 import math
 import random
 import struct
+import tracemalloc
 from collections import Counter
 
 import pytest
@@ -134,6 +136,63 @@ def test_many_series_again_and_again_in_changing_order(request_of):
         wanted = [expected(labels, "gauge", value, at) for labels, value in zip(some, values, strict=True)]
         assert Counter(points(data)) == Counter(wanted)
         assert written.samples == len(some)
+
+
+def scrape(pod, number):
+    """The series of a target in the order of a scrape: counters, a histogram whose parts take turns, gauges."""
+    labels = {**LABELS, "pod": pod, "instance": f"{pod}:80"}
+    for n in range(number):
+        yield {**labels, "__name__": f"c{n // 30}_total", "n": str(n)}
+    for n in range(number // 4):
+        for le in ("1", "2", "+Inf"):
+            yield {**labels, "__name__": "h_bucket", "n": str(n), "le": le}
+        yield {**labels, "__name__": "h_sum", "n": str(n)}
+    for n in range(number):
+        yield {**labels, "__name__": f"g{n // 10}", "n": str(n)}
+
+
+@VERSIONS
+def test_requests_that_begin_anywhere_in_the_order_of_scrapes(request_of):
+    """Segments are remembered and fit; a series more or less, a value that is zero now, do no harm."""
+    rng = random.Random(5)
+    known = memory()
+    stream = [labels for pod in ("p1", "p2", "p3") for labels in scrape(pod, 150)]
+    dropped = set()
+    position, kept = 0, []
+    for turn in range(24):
+        made, wanted = request_of(*([turn] if request_of is Two else [])), []
+        at = NOW + 1000 * turn
+        for labels in itertools.islice(itertools.cycle(stream), position, position + 500):
+            if labels["__name__"] + labels["n"] in dropped:
+                continue
+            value = rng.choice([0.0, rng.random()]) if turn % 8 == 7 else rng.random()
+            made.series(labels, [(value, at)], family=("gauge", "", ""))
+            wanted.append(expected(labels, "gauge", value, at))
+        position = (position + 500) % len(stream)
+        if turn == 12:
+            dropped = {"c1_total40", "h_sum7", "g1499"}
+        data, written = read(made, known)
+        assert Counter(points(data)) == Counter(wanted)
+        assert written.samples == len(wanted)
+        kept.append(sum(form.segment is not None for form in known.forms.get.__self__.values()))
+        for group in data.resource_metrics:
+            names = [metric.name for metric in group.scope_metrics[0].metrics]
+            assert len(names) < 40
+    assert kept[8] > 10
+
+
+def test_metadata_reach_segments():
+    known = memory()
+    for turn, (type_, kind) in enumerate((("counter", "sum"), ("gauge", "gauge"), ("counter", "sum"))):
+        read(One().metadata("c1", type_), known)
+        for at in (turn * 2, turn * 2 + 1):
+            made = One()
+            for labels in itertools.chain(scrape("p0", 20), scrape("p1", 200), scrape("p2", 20)):
+                made.series(labels, [(1.0, NOW + at)])
+            data, _ = read(made, known)
+            found = Counter((name, kind) for _, name, kind, *_ in points(data) if name == "c1_total")
+            assert set(found) == {("c1_total", kind)}
+    assert sum(form.segment is not None for form in known.forms.get.__self__.values()) > 3
 
 
 # --- metadata -------------------------------------------------------------------------------------------------------------
@@ -334,6 +393,31 @@ def test_series_of_a_stranger_do_not_grow_the_memory_nor_push_out_others(request
     assert 20 < before < 300
     asyncio.run(request_of.read(mine, known, Limits()))
     assert (len(known.forms), known.forms.full) == (before, full)  # known still
+
+
+@VERSIONS
+def test_what_is_counted_is_what_is_held(request_of):
+    limit = 600_000
+    known = memory(limit)
+    tracemalloc.start()
+    try:
+        for turn in range(3):
+            made = request_of()
+            for labels in scrape(f"p{turn}", 220):
+                made.series({**labels, "path": "x" * 100}, [(1.0, NOW + turn)])
+            body = made.body()
+            del made
+            for _ in range(2):
+                asyncio.run(request_of.read(body, known, Limits()))
+            del body
+        gc.collect()
+        held = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*remote_write*")])
+        size = sum(one.size for one in held.statistics("filename"))
+    finally:
+        tracemalloc.stop()
+    assert 0.9 * limit < known.usage.bytes <= limit
+    assert known.forms.full > 100
+    assert 0.7 * limit < size < 1.5 * limit, size  # with the tables of texts and labels
 
 
 @VERSIONS

@@ -14,6 +14,7 @@ import numpy as np
 
 from hawse.codecs import remote_write_histograms as native
 from hawse.codecs import remote_write_output as output
+from hawse.codecs import remote_write_segments as segments
 from hawse.codecs.otlp import TooMany
 from hawse.codecs.remote_write_cache import NOTHING, Form, Forms
 from hawse.codecs.remote_write_columns import Numbers
@@ -54,12 +55,15 @@ class Limits:
 
 
 class Memory:
-    """What is remembered from request to request, of all senders, at most about `limit` bytes."""
+    """What is remembered from request to request, of all senders.
+
+    Series take at most `limit` bytes; metadata, texts and labels that are remembered by themselves an eighth more each.
+    """
 
     def __init__(self, limit: int, resource_labels: Mapping[str, str]) -> None:
         self.usage = Usage()
         self.forms = Forms(limit, self.usage)
-        self.series = Series(resource_labels, self.usage)
+        self.series = Series(resource_labels, self.usage, limit // 8)
         self.families = Families(self.series, limit // 8)
         self._limit = limit // 8
         self._symbols: dict[bytes, bytes] = {}
@@ -92,6 +96,7 @@ class Families:
         self._limit = limit
         self._size = 0
         self._known: dict[bytes, Family] = {}
+        self.version = 0  # counts changes of what is known of metrics
 
     def learn(self, name: bytes, family: Family) -> None:
         """From now on, and for metrics that are known already."""
@@ -106,6 +111,7 @@ class Families:
                 metric = self._series.metric(name + suffix)
                 if metric is not None:
                     metric.family = self.of(metric.name)
+                    self.version += 1
 
     def of(self, name: bytes) -> Family:
         """What is known of a series of that name."""
@@ -245,8 +251,17 @@ class Reading:
         """Encode what was read; `values` and `times` are those of `forms`."""
         written = self.written
         forms = self.forms
+        stale = np.flatnonzero(values == np.uint64(native.STALE)).tolist()
+        if forms and not (stale or self._numbers or self._histograms or self._exemplars):
+            memory = self.memory
+            version = memory.families.version
+            made = segments.groups(forms, values, times, memory.forms, version, self._limits.size)
+            if made is not None:
+                written.samples = len(forms)
+                written.groups = made
+                return written
         points = output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
-        for index in np.flatnonzero(values == np.uint64(native.STALE)).tolist():
+        for index in stale:
             self._by_hand(points, index, ())
         if self._exemplars:
             self._attach(points)

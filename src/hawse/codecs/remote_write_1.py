@@ -63,8 +63,7 @@ class _Reader(Reading):
                     form, at = before, behind
                     continue
                 form = found
-                if before.used:
-                    form.follows(before)
+                form.follows(before)
             form.used = epoch
             at += form.span
             add(form)

@@ -107,8 +107,7 @@ class _Reader(Reading):
                     form = before
                     continue
                 form = known
-                if before.used:
-                    form.follows(before)
+                form.follows(before)
             form.used = epoch
             self.forms.append(form)
             self._tails.append(tail)

@@ -5,8 +5,12 @@ comes to in OTLP. A series that comes with a value and with zero, which protobuf
 """
 
 from collections.abc import Hashable
+from typing import TYPE_CHECKING
 
 from hawse.codecs.remote_write_series import Slot, Usage, template
+
+if TYPE_CHECKING:
+    from hawse.codecs.remote_write_segments import Segment
 
 EPOCH = 300.0  # seconds; what was not seen for one to two of them is forgotten
 _AROUND = 420  # bytes of a form's object, its two buffers' headers and its share of the table, measured
@@ -17,10 +21,10 @@ class Form:
     """`head` is what it begins with on the wire (1.0), or what tells it (2.0). `point` is the template of its point.
 
     `span` is its length on the wire (1.0), `zero` whether the value is left out there, `next` what came after it last
-    time.
+    time, `segment` the one that begins with it, `kept` whether it is remembered at all.
     """
 
-    __slots__ = ("cost", "head", "next", "point", "slot", "span", "start", "used", "zero")
+    __slots__ = ("cost", "head", "kept", "next", "point", "segment", "slot", "span", "start", "used", "zero")
 
     def __init__(self, head: Hashable, slot: Slot, attributes: bytes, *, start: int = 0, cost: int) -> None:
         """`attributes` are fields 7 of a point, `start` is its start time in Unix ns, `cost` the size of `head`."""
@@ -32,7 +36,9 @@ class Form:
         self.span = 0
         self.zero = False
         self.used = 0
+        self.kept = False
         self.next: Form = NOTHING
+        self.segment: Segment | None = None
 
     @property
     def attributes(self) -> bytes:
@@ -42,7 +48,7 @@ class Form:
 
     def follows(self, before: "Form") -> None:
         """Expect this one behind that one the next time; both must be remembered, else they would be kept alive."""
-        if before.used and self.used:
+        if before.kept and self.kept:
             before.next = self
 
 
@@ -54,6 +60,7 @@ class _Nothing(Form):
     def __init__(self) -> None:
         self.head: Hashable = ()  # bytes begin with none of no texts
         self.used = 0
+        self.kept = False
         self.next = self
 
 
@@ -83,9 +90,23 @@ class Forms:
         if form.cost > _LARGEST or self._usage.bytes + form.cost > self._limit:
             self.full += 1
             return
-        form.used = self.epoch
+        form.kept = True
         self._forms[form.head] = form
         self._usage.bytes += form.cost
+
+    def remember_segment(self, segment: "Segment") -> None:
+        """Keep a segment with its first form, in the place of the one there, if there is room."""
+        form = segment.forms[0]
+        if not all(one.kept for one in segment.forms) or self._usage.bytes + segment.cost > self._limit:
+            return
+        self._drop_segment(form)
+        form.segment = segment
+        self._usage.bytes += segment.cost
+
+    def _drop_segment(self, form: Form) -> None:
+        if form.segment is not None:
+            self._usage.bytes -= form.segment.cost
+            form.segment = None
 
     def turn(self, now: float) -> None:
         """Tell the time, in seconds: forget what has not been seen for a while."""
@@ -100,7 +121,11 @@ class Forms:
                 kept[head] = form
                 if form.next.used < oldest and form.next is not NOTHING:
                     form.next = NOTHING
+                if form.segment is not None and any(one.used < oldest for one in form.segment.forms):
+                    self._drop_segment(form)
             else:
+                self._drop_segment(form)
+                form.kept = False
                 form.next = NOTHING  # a chain of forgotten ones would keep itself alive
                 self._usage.bytes -= form.cost
         self._forms = kept

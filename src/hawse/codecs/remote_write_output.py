@@ -1,8 +1,8 @@
 """Points, in the order of their series, to groups: one for each target, with one Metric for each name in it."""
 
 from collections.abc import Sequence
-from itertools import groupby, pairwise
-from typing import NamedTuple
+from itertools import accumulate, chain, groupby, pairwise
+from operator import itemgetter
 
 import numpy as np
 
@@ -45,35 +45,30 @@ class Points:
 
     def sort(self) -> tuple[dict[Target, list[Slot]], dict[Slot, int]]:
         """Bring the points of a slot and the slots of a target together; say how many points of `points` each has."""
-        ranges: dict[Slot, list[tuple[int, int]]] = {}
+        ranges: dict[Slot, list[range]] = {}
         at = 0
         for slot, same in groupby(self.slots):
             behind = at + len(list(same))
-            ranges.setdefault(slot, []).append((at, behind))
+            if slot in ranges:
+                ranges[slot].append(range(at, behind))
+            else:
+                ranges[slot] = [range(at, behind)]
             at = behind
         targets: dict[Target, list[Slot]] = {}
         for slot in dict.fromkeys((*ranges, *self.others)):
             targets.setdefault(slot.target, []).append(slot)
         self._sort([one for slots in targets.values() for slot in slots for one in ranges.get(slot, ())])
-        return targets, {slot: sum(b - a for a, b in found) for slot, found in ranges.items()}
+        return targets, {slot: sum(map(len, found)) for slot, found in ranges.items()}
 
-    def _sort(self, order: list[tuple[int, int]]) -> None:
-        if all(one[1] == two[0] for one, two in pairwise(order)):
+    def _sort(self, order: list[range]) -> None:
+        if all(one.stop == two.start for one, two in pairwise(order)):
             return
-        self.points = [point for a, b in order for point in self.points[a:b]]
-        index = np.concatenate([np.arange(a, b) for a, b in order])
-        self.values, self.times = self.values[index], self.times[index]
+        index = list(chain.from_iterable(order))
+        self.points = list(itemgetter(*index)(self.points))  # more than one, or they would be in order
+        places = np.array(index, np.intp)
+        self.values, self.times = self.values[places], self.times[places]
         if self.made:
-            self.made = {new for new, old in enumerate(index.tolist()) if old in self.made}
-
-
-class _Metric(NamedTuple):
-    """A Metric message: what is before the points, the points that are templates and those that are not, the rest."""
-
-    opening: bytes
-    count: int
-    others: Sequence[bytes]
-    behind: bytes
+            self.made = {new for new, old in enumerate(index) if old in self.made}
 
 
 def groups(points: Points, most: int) -> list[Group]:
@@ -81,34 +76,38 @@ def groups(points: Points, most: int) -> list[Group]:
     targets, counts = points.sort()
     sums = np.zeros(len(points.points) + 1, np.intp)
     np.cumsum(np.fromiter(map(len, points.points), np.intp, len(points.points)), out=sums[1:])
-    slots = [slot for found in targets.values() for slot in found]
-    firsts = np.cumsum([0, *(counts.get(slot, 0) for slot in slots)])
-    edges = iter(pairwise(sums[firsts].tolist()))
-    begins = iter(firsts.tolist())
+    firsts = [0, *accumulate(counts.get(slot, 0) for slots in targets.values() for slot in slots)]
+    edges = sums[firsts].tolist()
     pieces: list[bytes] = []
     spots: list[int] = []  # where the templates of each slot begin in the buffer
     cuts = [0]  # where the groups end there
     items = []
     at = 0
-    for found in targets.values():
-        metrics = []
-        sizes = []
-        for slot in found:
-            begin, end = next(edges)
-            metric, size = _metric(slot, counts.get(slot, 0), end - begin, points.others.get(slot, ()))
-            metrics.append(metric)
-            sizes.append(size)
-        inside = len(SCOPE) + sum(sizes)
-        opening = b"\x12" + varint(inside) + SCOPE
-        pieces.append(opening)
-        at += len(opening)
-        for metric, size in zip(metrics, sizes, strict=True):
-            first = next(begins)
-            pieces += (metric.opening, *points.points[first : first + metric.count], *metric.others, metric.behind)
-            spots.append(at + len(metric.opening))
-            at += size
+    for slots in targets.values():
+        pieces.append(b"")  # the scope's opening, when its length is known
+        opening = len(pieces) - 1
+        begun = len(spots)
+        inside = count = 0
+        for slot in slots:
+            of = len(spots)
+            others = points.others.get(slot, ())
+            head, behind = slot.frame()
+            size = edges[of + 1] - edges[of] + sum(map(len, others)) + len(behind)
+            head += varint(size)
+            head = b"\x12" + varint(len(head) + size) + head
+            pieces.append(head)
+            pieces += points.points[firsts[of] : firsts[of + 1]]
+            pieces += others
+            pieces.append(behind)
+            spots.append(inside + len(head))
+            inside += len(head) + size
+            count += firsts[of + 1] - firsts[of] + len(others)
+        pieces[opening] = b"\x12" + varint(len(SCOPE) + inside) + SCOPE
+        at += len(pieces[opening])
+        spots[begun:] = [at + spot for spot in spots[begun:]]
+        at += inside
         cuts.append(at)
-        items.append(sum(metric.count + len(metric.others) for metric in metrics))
+        items.append(count)
         if at > most:
             raise TooMany(f"the request unfolds to more than {most} bytes")
     buffer = bytearray().join(pieces)
@@ -120,19 +119,11 @@ def groups(points: Points, most: int) -> list[Group]:
     ]
 
 
-def _metric(slot: Slot, count: int, templates: int, others: Sequence[bytes]) -> tuple[_Metric, int]:
-    """The message, and its size with tag and length. `templates` is the size of `count` points."""
-    head, tag, behind = slot.frame()
-    inside = templates + sum(map(len, others)) + len(behind)
-    opening = tag + varint(inside)
-    opening = b"\x12" + varint(len(head) + len(opening) + inside) + head + opening
-    return _Metric(opening, count, others, behind), len(opening) + inside
-
-
-def _fill(buffer: bytearray, points: Points, sums: Places, firsts: Places, spots: list[int]) -> None:
+def _fill(buffer: bytearray, points: Points, sums: Places, firsts: list[int], spots: list[int]) -> None:
     """Write values and times into the templates."""
-    shifts = np.array(spots, np.intp) - sums[firsts[:-1]]
-    ends = sums[1:] + np.repeat(shifts, np.diff(firsts))
+    begins = np.array(firsts, np.intp)
+    shifts = np.array(spots, np.intp) - sums[begins[:-1]]
+    ends = sums[1:] + np.repeat(shifts, np.diff(begins))
     values, times_ = points.values, points.times
     if points.made:
         kept = np.ones(len(ends), np.bool_)

@@ -14,11 +14,13 @@ from hawse.wire import field, varint
 
 Labels: TypeAlias = Sequence[tuple[bytes, bytes]]
 
+Frame: TypeAlias = tuple[bytes, bytes]
+
 GAUGE, SUM, HISTOGRAM, EXPONENTIAL = 5, 7, 9, 10  # where a Metric has its points (metrics.proto)
 _NUMBERS = frozenset({"counter", "gauge", "info", "stateset"})  # types that single numbers can have
 _CUMULATIVE = b"\x10\x02"  # aggregation_temporality
 _MONOTONIC = b"\x18\x01"
-_MEMO = 20_000  # encoded labels remembered
+_MEMO = 512  # bytes that a label takes which is remembered with its encoding, at most
 
 
 class Invalid(ValueError):
@@ -82,8 +84,8 @@ class Metric(_Counted):
         self.name = name
         self.family = family
 
-    def frame(self, points: int, *, gauge: bool) -> tuple[bytes, bytes, bytes]:
-        """Fields before the points, the tag of the points, and what comes behind them.
+    def frame(self, points: int, *, gauge: bool) -> Frame:
+        """Fields before the points with the tag of the points, and what comes behind them.
 
         `points` is HISTOGRAM or EXPONENTIAL for such (`gauge`: which may go down), and 0 for numbers, whose kind the
         type decides.
@@ -102,7 +104,7 @@ class Metric(_Counted):
         if self.family.unit:
             before += field(3, self.family.unit)
         before += field(12, field(1, b"prometheus.type") + field(2, field(1, type_.encode())))
-        return before, bytes((points << 3 | 2,)), behind
+        return before + bytes((points << 3 | 2,)), behind
 
 
 class Slot(_Counted):
@@ -117,9 +119,9 @@ class Slot(_Counted):
         self._points = points
         self._gauge = gauge
         self._family: Family | None = None
-        self._frame = (b"", b"", b"")
+        self._frame = (b"", b"")
 
-    def frame(self) -> tuple[bytes, bytes, bytes]:
+    def frame(self) -> Frame:
         """See Metric.frame; remembered until the metadata change."""
         if self._family is not self.metric.family:
             self._family = self.metric.family
@@ -130,9 +132,10 @@ class Slot(_Counted):
 class Series:
     """Labels to slots and attributes. What nobody refers to any more is forgotten by itself."""
 
-    def __init__(self, resource_labels: Mapping[str, str], usage: Usage) -> None:
-        """`resource_labels`: label → resource attribute."""
+    def __init__(self, resource_labels: Mapping[str, str], usage: Usage, memo: int) -> None:
+        """`resource_labels`: label → resource attribute; `memo`: bytes for labels that are remembered encoded."""
         self._usage = usage
+        self._memo = memo // _MEMO
         self._copied = {label.encode(): attribute for label, attribute in resource_labels.items()}
         self._targets: WeakValueDictionary[tuple[bytes, ...], Target] = WeakValueDictionary()
         self._metrics: WeakValueDictionary[bytes | tuple[bytes, Family], Metric] = WeakValueDictionary()
@@ -186,8 +189,8 @@ class Series:
             piece = encoded.get(label)
             if piece is None:
                 piece = attribute(*label)
-                if len(piece) < 1000:
-                    if len(encoded) >= _MEMO:
+                if 2 * len(piece) + 250 < _MEMO:
+                    if len(encoded) >= self._memo:
                         encoded.clear()
                     encoded[label] = piece
             pieces.append(piece)
