@@ -425,3 +425,19 @@ def test_what_cannot_be_asked(url, code, says):
     error = asyncio.run(run())
     assert error.code == code
     assert says in str(error)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (gzip.compress(b"database is\naway"), ": database is away"),
+        (gzip.compress(b"x" * 5000), ": " + "x" * 300),
+        (b"no gzip", ""),
+        (gzip.compress(b"x" * 10_000_000), ""),
+    ],
+)
+def test_a_refusal_is_read_to_the_user_whatever_its_encoding(data, said):
+    (error,), _ = fetched(
+        HttpClientSettings(), lambda head, body: ok(data, "content-encoding: gzip", status="503 Service Unavailable")
+    )
+    assert str(error).endswith(f"answered HTTP status 503 Service Unavailable{said}")

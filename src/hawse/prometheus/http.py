@@ -31,6 +31,7 @@ _REDIRECTS = 10  # as Go's client follows
 _REDIRECT = frozenset({301, 302, 303, 307, 308})
 _LOOK = 1.0  # seconds between two looks at the files of TLS
 _IDLE = 300.0  # seconds that a connection is kept, as Prometheus does
+_WORDS = 4096  # bytes of a refusal that are read
 _SMALL = 64 << 10  # bytes of a body that need no leave
 _TURN = 1 << 20  # bytes unfolded before others get a turn
 _PIECES, _PIECE = 4096, 4  # each chunk costs us a call, and its sender a few bytes
@@ -133,7 +134,7 @@ class ScrapeClient:
     async def _refusal(self, url: str, response: StreamedResponse) -> FetchError:
         if response.status in {401, 403}:
             self._credentials.refused()
-        said = " ".join((await response.read(300)).decode("utf-8", "replace").split())
+        said = " ".join(_readable(response, await response.read(_WORDS)).decode("utf-8", "replace").split())
         status = f"{response.status} {phrase(response.status)}".strip()
         return FetchError("http_status", f"{_host(url)} answered HTTP status {status}" + (said and f": {said}"))
 
@@ -150,6 +151,16 @@ class ScrapeClient:
         assert self._tokens is not None
         answer = await self._tokens.request("POST", url, body, headers, timeout=0)
         return answer.status, answer.body
+
+
+def _readable(response: StreamedResponse, raw: bytes) -> bytes:
+    """The beginning of a body for people; nothing of one that is not what its header says."""
+    if not response.headers.get("content-encoding", "").strip().lower().endswith("gzip"):
+        return raw[:300]
+    try:
+        return b"".join(Inflater(_WORDS * 100).feed(raw))[:300]
+    except (Malformed, TooLarge):
+        return b""
 
 
 async def _body(response: StreamedResponse, limit: int, room: Room | None) -> bytearray:
