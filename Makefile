@@ -17,7 +17,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test test-crash test-faults test-peers check format bench-logs bench-metrics fuzz soak clean
+.PHONY: help up hawse test test-crash test-faults test-peers check format bench-logs bench-metrics bench-metrics-enrichment fuzz soak clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -55,6 +55,10 @@ bench-logs: $(RUN) ## What a gigabyte of logs costs, one JSON line a role (BENCH
 
 bench-metrics: $(RUN) ## What a million scraped samples cost, one JSON line (BENCH_TARGETS, BENCH_URL replace its own ends; ARGS="--unchanged 0.7")
 	@exec $(BIN)/python -m bench.metrics $(ARGS)
+
+bench-metrics-enrichment: $(RUN) ## What enriching a million points costs, one JSON line a way in: OTLP, remote write
+	@$(BIN)/python -m bench.metrics_enrichment_otlp $(ARGS)
+	@exec $(BIN)/python -m bench.metrics_enrichment
 
 soak: $(DEV) ## Both roles under a memory limit with a dead backend, for SECONDS=600 (ARGS="--memory 128MiB --queue 0")
 	@exec $(BIN)/python -m bench.soak --seconds $(SECONDS) $(ARGS)
