@@ -32,7 +32,8 @@ test: $(DEV) ## All tests
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 test-crash: $(DEV) ## Kill every role at KILLS=100 random moments under load, then hold what was written against what arrived (SEED, QUEUE=off)
-	@exec $(BIN)/python -m tests.crash.kills --kills $(KILLS) --queue $(QUEUE) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(BIN)/python -m tests.crash.kills --kills $(KILLS) --queue $(QUEUE) $(if $(SEED),--seed $(SEED)) $(ARGS)
+	@$(BIN)/python -m tests.crash.metric_kills --kills $(KILLS) --queue $(QUEUE) $(if $(SEED),--seed $(SEED))
 
 test-faults: $(DEV) ## Everything that can fail around the roles, one case at a time, each with its figures (SEED, ARGS="-k sigterm")
 	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -s -q tests/crash/test_faults.py $(ARGS)
