@@ -111,3 +111,24 @@ def test_without_cgroups_there_is_a_default(tmp_path, monkeypatch):
     assert Budget().memory_limit == DEFAULT_LIMIT
     assert Budget(128 << 20).limit == in_flight(128 << 20) == 32 << 20
     assert Budget(1).limit == 8 << 20
+
+
+def test_room_that_comes_in_the_moment_in_which_a_waiter_gives_up():
+    """A cancelled task's future is done before the task notices; what it would have got goes to the next."""
+
+    async def run():
+        budget = Budget(80 << 20)
+        most = budget.limit
+        await budget.wait(most)
+        first = asyncio.ensure_future(budget.wait(most))
+        second = asyncio.ensure_future(budget.wait(most))
+        await asyncio.sleep(0)
+        first.cancel()
+        budget.release(most)
+        await asyncio.wait_for(second, 1)
+        assert first.cancelled()
+        assert budget.used == most
+        budget.release(most)
+        assert (budget.used, budget.over) == (0, False)
+
+    asyncio.run(run())

@@ -80,7 +80,8 @@ class Budget:
             if granted.done() and not granted.cancelled():
                 self.release(size)
             else:
-                self._waiting.remove(entry)
+                if entry in self._waiting:
+                    self._waiting.remove(entry)
                 self._grant()
             raise
 
@@ -94,8 +95,9 @@ class Budget:
     def _grant(self) -> None:
         while self._waiting and self.room(self._waiting[0][0]):
             size, granted = self._waiting.popleft()
-            self.used += size
-            granted.set_result(None)
+            if not granted.done():  # else its caller was cancelled, and is about to notice
+                self.used += size
+                granted.set_result(None)
 
 
 def in_flight(memory_limit: int) -> int:

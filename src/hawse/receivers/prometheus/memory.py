@@ -15,19 +15,21 @@ class Memory:
     """Of one receiver. `series` are the bytes that all targets' series take.
 
     `turn` lets one body be read at a time: reading is work for the processor, which there is one of, and takes some
-    times the body's size.
+    times the body's size. `first` is held by the one body that may go on growing when there is no room any more: if
+    all waited for each other, none would ever be done. So what is held is the budget and one body at most.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.series = 0
         self.turn = asyncio.Lock()
+        self.first = asyncio.Lock()
 
     async def hold(self, expected: int) -> "Held":
         """Wait until there is room for a body of the size that the last one had."""
         size = max(expected, _FIRST)
         await self.budget.wait(size)
-        return Held(self.budget, size)
+        return Held(self, size)
 
     def check(self, size: int, before: int) -> None:
         """Refuse a body whose new series would take more than there is for them. Raises FetchError."""
@@ -44,8 +46,10 @@ class Memory:
 class Held:
     """What one scrape holds of the budget."""
 
-    def __init__(self, budget: Budget, size: int) -> None:
-        self._budget = budget
+    def __init__(self, memory: Memory, size: int) -> None:
+        self._memory = memory
+        self._budget = memory.budget
+        self._is_first = False
         self.size = size
 
     async def grow(self, size: int) -> None:
@@ -53,24 +57,35 @@ class Held:
         more = size - self.size
         if more <= 0:
             return
-        if not self._budget.acquire(more, self.size):
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    await self._budget.wait(more)
-            except TimeoutError:
-                message = (
-                    f"no memory for a body of {size} bytes: {self._budget.used} of {self._budget.limit} are in use"
-                )
-                raise FetchError("memory", message) from None
+        if not self._is_first and not self._budget.room(more, self.size):
+            await self._become_first(size)
+        self._budget.charge(more)
         self.size = size
+
+    async def _become_first(self, size: int) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._memory.first.acquire()
+        except TimeoutError:
+            used, limit = self._budget.used, self._budget.limit
+            message = f"no memory for a body of {size} bytes: {used} of {limit} are in use (service.memory_limit)"
+            raise FetchError("memory", message) from None
+        self._is_first = True
 
     def become(self, size: int) -> None:
         """The body has been read; a batch of this size came of it."""
-        self._budget.release(self.size)
         self._budget.charge(size)
+        self._budget.release(self.size)
         self.size = size
+        self._step_back()
 
     def release(self) -> None:
         """Nothing is held any more."""
         size, self.size = self.size, 0
         self._budget.release(size)
+        self._step_back()
+
+    def _step_back(self) -> None:
+        if self._is_first:
+            self._is_first = False
+            self._memory.first.release()
