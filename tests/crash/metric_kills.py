@@ -143,6 +143,12 @@ class Client(threading.Thread):
             while not self._sent(path, headers, body):
                 time.sleep(0.02)
             self.accepted += POINTS
+        self._disconnect()
+
+    def _disconnect(self):
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None
 
     def _sent(self, path, headers, body):
         """Whether it was answered with success; a connection that breaks is no answer."""
@@ -153,9 +159,7 @@ class Client(threading.Thread):
             answer = self._connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException):
-            if self._connection is not None:
-                self._connection.close()
-            self._connection = None
+            self._disconnect()
             return False
         if answer.status not in {200, 204, 429, 503}:
             self.odd.append(f"{self.key}: {answer.status} {text[:200]!r}")
