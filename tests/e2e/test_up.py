@@ -21,6 +21,7 @@ from hawse.backend.server import Backend
 from hawse.demo.workload import Tally
 
 UP = [sys.executable, "-m", "hawse", "up", "--no-host-logs"]
+OWN = {"backend", "logs-collector", "logs-enrichment", "metrics-collector", "metrics-enrichment", "target-allocator"}
 FIRST = re.compile(rb"^(INFO|ERROR) ")  # of an entry of the container "orders"
 
 
@@ -137,7 +138,10 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
             taken.bind(("127.0.0.1", 24321))
             taken.listen()
         run = subprocess.run(
-            [*UP, "--for", "8s", "--rate", "5", "--seed", "5", "-o", "json", "--state", str(tmp_path)],
+            [
+                *(*UP, "--for", "8s", "--rate", "5", "--seed", "5", "--scrape-interval", "1s"),
+                *("-o", "json", "--state", str(tmp_path)),
+            ],
             capture_output=True,
             text=True,
             timeout=100,
@@ -153,6 +157,7 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
     assert logs["written"] == logs["read"] == logs["filtered"] + logs["delivered"] > 1000
     assert logs["filtered"] == sum(excluded.values()) > 0
     _check_ledgers(result["ledgers"], logs)
+    _check_metrics(tmp_path, result)
     assert tally.rotations > 0
     assert tally.restarts > 0
 
@@ -177,17 +182,8 @@ def _check_ledgers(ledgers, logs):
     }
 
 
-def test_metrics_are_those_that_the_targets_exposed(tmp_path):
+def _check_metrics(state, result):
     """Every sample of every scrape, with its pod's metadata; targets found by the allocator in each of its ways."""
-    run = subprocess.run(
-        [*UP, "--for", "8s", "--scrape-interval", "1s", "-o", "json", "--state", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    result = json.loads(run.stdout)
     metrics = result["signals"]["metrics"]
     assert (metrics["lost"], metrics["missing"], metrics["in_flight"], metrics["refused"]) == (0, 0, 0, 0)
     assert metrics["received"] == metrics["delivered"] > metrics["exposed"] > 500
@@ -197,11 +193,11 @@ def test_metrics_are_those_that_the_targets_exposed(tmp_path):
         (total,) = ledger["totals"]
         assert ledger["balanced"]
         assert total["received"] == total["delivered"] == metrics["received"]
-    exporters = Tally.load(tmp_path / "demo" / "tally.json").exporters
+    exporters = Tally.load(state / "demo" / "tally.json").exporters
     assert len(exporters) == 8
     assert min(one.scrapes for one in exporters) >= 3
-    assert metrics["targets"]["up"] == len(exporters) + 6
-    asyncio.run(_check_samples(tmp_path, exporters))
+    assert metrics["targets"]["up"] == len(exporters) + len(OWN)
+    asyncio.run(_check_samples(state, exporters))
 
 
 async def _check_samples(state, exporters):
@@ -224,8 +220,8 @@ async def _check_samples(state, exporters):
         web = await backend.samples('http_requests_total{deployment="web",pod_labels_app="web",code="200"}')
         assert len(web) == 2
         assert {series["type"] for series in web} == {"counter"}
-        own = await backend.samples('otelcol_process_uptime_seconds_total{namespace="monitoring"}')
-        assert {series["labels"]["job"] for series in own} >= {"logs-collector", "metrics-enrichment"}
+        own = await backend.samples('up{namespace="monitoring"}')
+        assert {series["labels"]["job"] for series in own} == OWN
 
 
 def _check_fields(records):
@@ -257,8 +253,7 @@ def test_ctrl_c_drains_and_sums_up():
         up.send_signal(signal.SIGINT)
         out, err = up.communicate(timeout=60)
     assert up.returncode == 0, err
-    roles = {"logs-enrichment", "logs-collector", "metrics-enrichment", "metrics-collector", "target-allocator"}
-    assert set(pids) == {"demo", "backend"} | roles
+    assert set(pids) == {"demo", *OWN}
     assert "http://127.0.0.1:" in said
     rows = re.findall(r"^ +([a-z ]+?) +([\d,]+) +([\d,]+)$", out, re.MULTILINE)
     assert [name for name, *_ in rows] == ["read", "filtered", "delivered", "in flight", "lost"]

@@ -32,6 +32,7 @@ PORTS = {
 }
 _READY_WITHIN = 60.0  # seconds: a first start compiles Python's files, on a machine that may be busy
 _GRACE = 15.0  # seconds for a process to end
+_LAST_GRACE = 5.0  # the same, where something has gone wrong before
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -137,7 +138,6 @@ class Processes:
         await self._children[name].stop(_GRACE)
 
     async def close(self) -> None:
-        """End whatever still runs, what was started last first."""
-        for child in reversed(self._children.values()):
-            await child.stop(_GRACE)
+        """End whatever still runs. What a tier could not hand on by now is in its state, or was never acknowledged."""
+        await asyncio.gather(*(child.stop(_LAST_GRACE) for child in self._children.values()))
         await self._client.close()
