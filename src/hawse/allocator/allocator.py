@@ -203,7 +203,13 @@ class Allocator:
 
     def _make(self, key: Key) -> None:
         """A monitor's jobs, in the place of those that it had."""
-        made = self.monitors.jobs(key, self._rights)
+        try:
+            made = self.monitors.jobs(key, self._rights)
+        except Exception as problem:  # a fault of ours with one monitor must not keep the others from work
+            _log.exception("%s %s/%s: unexpected error", *key)
+            kind, namespace, name = key
+            origin = Origin(kind, namespace, name)
+            made = [Job(f"{kind}/{namespace}/{name}", origin, {}, refused=f"internal error: {problem!r}")]
         before = self._made.pop(key, ())
         for name in set(before) - {job.name for job in made}:
             self._drop(name)
@@ -255,14 +261,14 @@ class Allocator:
             await asyncio.sleep(SETTLE / 4)
 
     async def _assign(self) -> None:
-        if self.assignment is None and self.why_not_ready():
+        if self.assignment is None and self._unknown():
             return
         began = time.perf_counter()
         members = self.collectors.members()
         targets = self.board.targets()
         settings = self.settings
         strategy = settings.allocation_strategy
-        made = Assignment.made(targets, members, strategy, settings.allocation_fallback_strategy)
+        made = await Assignment.made(targets, members, strategy, settings.allocation_fallback_strategy)
         self.metrics.allocate.record(time.perf_counter() - began, strategy=strategy)
         before = self.assignment
         self.assignment = made
@@ -279,6 +285,10 @@ class Allocator:
         """Why nothing is handed out yet; "" once it is."""
         if self.assignment is not None:
             return ""
+        return self._unknown() or "what was found is being looked at"
+
+    def _unknown(self) -> str:
+        """What is not known yet of what there was when the process began."""
         if why := self.watching.why_not_synced():
             return why
         if isinstance(self.collectors, Resolved) and not self.collectors.synced.is_set():

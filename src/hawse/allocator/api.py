@@ -74,8 +74,9 @@ class Api:
         name, slash, rest = request.path.removeprefix("/jobs/").rpartition("/")
         if rest != "targets" or not slash:
             raise HttpError(404, f"nothing is served at {request.path[:200]!r}; there is /jobs/JOB/targets")
-        if name not in self._allocator.board.working:
-            name = name.replace("+", " ")  # clients escape as in a query
+        working = self._allocator.board.working
+        if name not in working:  # clients escape as in a query, where + is a space
+            name = next((one for one in working if one.replace(" ", "+") == name), name)
         collectors = request.query.get("collector_id")
         if collectors:
             return _listed(made.of.get((collectors[0], name), ()))

@@ -24,6 +24,7 @@ from hawse.prometheus.targets import Dropped, Populate, Target, TargetGroup
 Fallback: TypeAlias = Strategy | Literal["none"]
 SLICE = 0.01  # seconds of work before others get a turn
 _GONE = "/"  # no namespace's name
+_AT_ONCE = 2000  # targets handed out before others get a turn
 
 # Where discovery says on which node a target is; the first that is there counts.
 _NODES = (
@@ -152,7 +153,7 @@ class Assignment:
         self.unassigned = 0
 
     @classmethod
-    def made(
+    async def made(
         cls, jobs: Mapping[str, Sequence[Item]], members: Sequence[Member], strategy: Strategy, fallback: Fallback
     ) -> "Assignment":
         """The assignment of all targets of all jobs."""
@@ -161,15 +162,20 @@ class Assignment:
         keys = np.fromiter((item.key for _, item in pairs), dtype=np.uint64, count=len(pairs))
         nodes = [item.node for _, item in pairs] if strategy == "per-node" else ()
         owners = assign(strategy, keys, nodes, made.members, fallback).tolist()
+        for start in range(0, len(pairs), _AT_ONCE):
+            made._give(pairs[start : start + _AT_ONCE], owners[start : start + _AT_ONCE])
+            await asyncio.sleep(0)
+        return made
+
+    def _give(self, pairs: Sequence[tuple[str, Item]], owners: Sequence[int]) -> None:
         for (name, item), owner in zip(pairs, owners, strict=True):
             if owner == NOBODY:
-                made.unassigned += 1
+                self.unassigned += 1
                 continue
-            collector = made.members[owner].name
-            made.of.setdefault((collector, name), []).append(item)
-            made.owners[name, item.identity] = collector
-            made.counts[collector] += 1
-        return made
+            collector = self.members[owner].name
+            self.of.setdefault((collector, name), []).append(item)
+            self.owners[name, item.identity] = collector
+            self.counts[collector] += 1
 
 
 class Board:

@@ -6,7 +6,8 @@ shared by all jobs that want it.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import logging
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import msgspec
@@ -19,6 +20,7 @@ from hawse.prometheus.settings import GlobalConfig, ScrapeConfig
 from hawse.prometheus.targets import TargetGroup
 
 NAMESPACE = "__meta_kubernetes_namespace"
+_log = logging.getLogger("hawse.allocator")
 Names: TypeAlias = frozenset[str] | None
 Changed: TypeAlias = Callable[["Look", list[str]], None]
 
@@ -30,11 +32,30 @@ class Look:
         self.key = key
         self.name = name
         self.kubernetes = kubernetes
-        self.discoverer = discoverer
+        self._discoverer = discoverer
+        self._trouble = ""
         self.groups: dict[str, TargetGroup] = {}
         self.users = 0
         self._by_namespace: dict[str, set[str]] = {}
         self._changed = changed
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        try:
+            await self._discoverer.run(self.publish)
+        except Exception as problem:  # a fault of ours with one place must not keep the others from being looked at
+            _log.exception("%s: discovery ended", self.name)
+            self._trouble = repr(problem)
+
+    @property
+    def error(self) -> str:
+        """Why it is not seen as it is, "" while it is."""
+        return self._trouble or self._discoverer.error
+
+    @property
+    def synced(self) -> bool:
+        """Whether it was seen at all, or never will be."""
+        return bool(self._trouble) or self._discoverer.synced
 
     def publish(self, groups: list[TargetGroup]) -> None:
         """Take what the discoverer has found; see Discoverer."""
@@ -134,21 +155,18 @@ class Looks:
             (discoverer,) = discoverers(config, self._context)
             look = Look(key, discoverer, self._changed, kubernetes="kubernetes_sd_configs" in place, name=name)
             self._looks[key] = look
-            self._tasks[key] = asyncio.create_task(self._run(discoverer.run(look.publish)), name=f"look at {name}")
+            self._tasks[key] = asyncio.create_task(look.run(), name=f"target allocator: look at {name}")
         return self._looks[key]
-
-    async def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        await work
 
     @property
     def errors(self) -> list[str]:
         """What keeps places from being seen as they are."""
-        return [f"{look.name}: {look.discoverer.error}" for look in self if look.discoverer.error]
+        return [f"{look.name}: {error}" for look in self if (error := look.error)]
 
     @property
     def unsynced(self) -> list[str]:
         """Places that were not seen yet."""
-        return [look.name for look in self if not look.discoverer.synced]
+        return [look.name for look in self if not look.synced]
 
     async def close(self) -> None:
         """End all looking."""

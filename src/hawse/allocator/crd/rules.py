@@ -62,17 +62,17 @@ def _literal(value: str) -> str:
 
 def own(rules: Iterable[RelabelRule] | None) -> list[Document]:
     """The monitor's own rules."""
-    return [
-        {key: value for key, value in _pairs(rule) if value not in {None, ""} or key in {"replacement", "separator"}}
-        for rule in rules or ()
-    ]
+    return [dict(_pairs(rule)) for rule in rules or ()]
 
 
 def _pairs(rule: RelabelRule) -> Iterator[tuple[str, object]]:
     if rule.source_labels:
         yield "source_labels", list(rule.source_labels)
-    for key in ("separator", "target_label", "regex", "replacement"):
+    for key in ("separator", "replacement"):  # empty ones say something
         if getattr(rule, key) is not None:
+            yield key, getattr(rule, key)
+    for key in ("target_label", "regex"):
+        if getattr(rule, key):
             yield key, getattr(rule, key)
     if rule.modulus:
         yield "modulus", rule.modulus
