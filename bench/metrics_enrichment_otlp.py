@@ -4,7 +4,8 @@ OTLP/HTTP, gzip, a request for each scrape of a pod of 1,000 series → k8sattri
 twentieth) → OTLP/HTTP, gzip → a sink. One JSON line: `cpu_s_per_million` (CPU-seconds of the process per 10^6 points,
 without start-up and the first scrape of each pod: `startup_cpu_s`), `points_in`, `points_out` (counted by the sink),
 `filtered`, `samples_in` (what Prometheus calls so: a histogram is one point and 14 samples), `pods`, `wire_mb`,
-`peak_rss_mb`, `wall_s`. `--processors` takes others of the configuration below, to see what each costs.
+`peak_rss_mb`, `wall_s`. `--processors` takes others of the configuration below, to see what each costs; `--role` the
+bundled role, with its queue on disk, to an OTLP backend.
 """
 
 import argparse
@@ -83,6 +84,30 @@ async def _write(spool: Path, pods: list[write_requests.Pod], rounds: range) -> 
     return points, samples
 
 
+def _program(
+    work: Path, kubeconfig: Path, sink: str, port: int, telemetry: int, options: argparse.Namespace
+) -> tuple[list[str], dict[str, str]]:
+    """Arguments and environment."""
+    run = ["-m", "hawse", "run", "--no-watch"]
+    if options.role:
+        return [*run, "--role", "metrics-enrichment"], {
+            "KUBECONFIG": str(kubeconfig),
+            "HAWSE_KUBE_AUTH_TYPE": "kubeConfig",
+            "HAWSE_METRICS_EXPORTER": "otlphttp",
+            "HAWSE_BACKEND_ENDPOINT": sink,
+            "HAWSE_METRICS_DROP": """['IsMatch(name, "^node_network_.*_drop")']""",
+            "HAWSE_STATE": str(work / "state"),
+            "HAWSE_REMOTE_WRITE_PORT": "0",
+            "HAWSE_HEALTH_PORT": "0",
+            **{f"HAWSE_{part}_HOST": "127.0.0.1" for part in ("OTLP", "REMOTE_WRITE", "TELEMETRY", "HEALTH")},
+            "HAWSE_OTLP_PORT": str(port),
+            "HAWSE_TELEMETRY_PORT": str(telemetry),
+        }
+    file = work / "enrichment.yaml"
+    file.write_text(json.dumps(configuration(kubeconfig, sink, port, telemetry, options.processors)))
+    return [*run, "--config", str(file)], {}
+
+
 def enrichment(sink: str, work: Path, options: argparse.Namespace) -> dict[str, Any]:
     first, rest = work / "first.spool", work / "rest.spool"
     pods = write_requests.pods(options.pods * write_requests.OF_A_POD)
@@ -95,10 +120,8 @@ def enrichment(sink: str, work: Path, options: argparse.Namespace) -> dict[str, 
         assert api.stdout
         api.stdout.readline()
         port, telemetry = measure.free_port(), measure.free_port()
-        file = work / "enrichment.yaml"
-        file.write_text(json.dumps(configuration(kubeconfig, sink, port, telemetry, options.processors)))
-        argv = ["-m", "hawse", "run", "--config", str(file), "--no-watch"]
-        with measure.process(argv, {}, work / "enrichment.log") as child:
+        argv, env = _program(work, kubeconfig, sink, port, telemetry, options)
+        with measure.process(argv, env, work / "enrichment.log") as child:
             measure.until(child, telemetry, SENT, 0)
             replay.send(first, port, "/v1/metrics")
             before = measure.metric(telemetry, FILTERED) or 0
@@ -117,7 +140,7 @@ def enrichment(sink: str, work: Path, options: argparse.Namespace) -> dict[str, 
                 "peak_rss_mb": round(measure.peak_rss_mb(child.pid), 1),
                 "startup_cpu_s": round(startup, 2),
                 "wall_s": round(time.monotonic() - began, 2),
-                "processors": options.processors,
+                "processors": "role" if options.role else options.processors,
             }
 
 
@@ -126,6 +149,7 @@ def main() -> int:
     parser.add_argument("--pods", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=20, help="in each, every pod is scraped once")
     parser.add_argument("--processors", nargs="*", default=["k8sattributes", "filter"])
+    parser.add_argument("--role", action="store_true", help="the bundled role, in place of --processors")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="hawse-bench-") as name:
         work = Path(name)

@@ -153,6 +153,17 @@ def test_names_that_are_kept():
     assert not rules
 
 
+@pytest.mark.parametrize("keep", [".*", "", "latency|x"])
+def test_where_all_is_kept_nothing_is_touched(keep):
+    request = ExportMetricsServiceRequest()
+    histogram(request)
+    series(request, "x_bucket", {"le": "1"})
+    batch = otlp.decode(Signal.METRICS, request.SerializeToString())
+    sink = Sink()
+    asyncio.run(DropBuckets(Config(keep=Regex.parse(keep)), Context(), sink).consume(batch))
+    assert sink.batches[0].groups == batch.groups
+
+
 def test_other_metrics_keep_their_bytes():
     request = ExportMetricsServiceRequest()
     series(request, "up", {"a": "b"})

@@ -64,9 +64,13 @@ class DropBuckets(component.Processor):
         self._output = output
         self._ledger = context.ledger
         self._kept = _remembered(config.keep.compiled.search)
+        self._off = config.keep in {"", ".*"}
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
+        if self._off:
+            await self._output.consume(batch)
+            return
         try:
             groups = [await self._of(group) for group in batch.groups]
         except WireError as error:
@@ -95,12 +99,15 @@ class DropBuckets(component.Processor):
         return otlp_parts.closed(group, message, group.items - fewer)
 
     def _concerns(self, scopes: bytes) -> bool:
-        """Whether there is any histogram, or any single series of one."""
+        """Whether there may be any histogram, or single series of one, that is not to be kept."""
         try:
             metrics = _summary().FromString(scopes).inner.inner
         except DecodeError as error:
             raise WireError(str(error)) from None
-        return bool(metrics.histogram) or any(map(_is_bucket, metrics.names))
+        names = metrics.names[:]
+        if not metrics.histogram:
+            names = [name for name in names if name.endswith(_SUFFIX)]
+        return not all(self._kept(name.removesuffix(_SUFFIX)) for name in names)
 
     def _metric(self, raw: bytes, made: list[bytes], dropped: list[bytes]) -> None:
         name = otlp_parts.metric_name(raw)
@@ -115,10 +122,6 @@ class DropBuckets(component.Processor):
             # More than one kind of data is no OTLP; to make one of it would lose the others' points.
             kinds = {number for number, *_ in walk(raw) if number in _DATA}
             made.append(without_buckets(raw) if kinds == {_HISTOGRAM} else raw)
-
-
-def _is_bucket(name: bytes) -> bool:
-    return name.endswith(_SUFFIX)
 
 
 def _remembered(search: Callable[[str], Any]) -> Callable[[bytes], bool]:

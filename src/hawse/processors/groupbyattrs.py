@@ -56,6 +56,8 @@ class GroupByAttrs(component.Processor):
 
     async def _apart(self, signal: Signal, group: Group) -> list[Group]:
         """The group by resource; itself, if none of its items has any of the keys."""
+        if not self._heads:
+            return [group]
         data = b"".join(group.scopes)
         if not self._occur(data):
             return [group]
