@@ -117,10 +117,9 @@ def _histogram(point: Any, texts: Texts) -> list[Row]:
         raise Unfit("bound_is_nan")
     if bounds and math.isinf(bounds[-1]) and bounds[-1] > 0:
         bounds.pop()  # what a bucket above infinity would hold is nothing, and +Inf is written anyway
-    known = not stale and bool(counts)
-    values = [float(total) for total in accumulate(counts[: len(bounds)])] if known else [STALE] * len(bounds)
-    if not known and not stale:
+    if not counts and not stale:
         bounds = []  # only sum and count are known
+    values = [STALE] * len(bounds) if stale else [float(total) for total in accumulate(counts[: len(bounds)])]
     count = STALE if stale else float(point.count)
     names = texts.le if len(texts.le) == len(bounds) + 1 else (*map(number, bounds), "+Inf")
     above = _by_bucket([*bounds, math.inf], _exemplars(point))

@@ -24,7 +24,7 @@ from hawse.wire import Buffer, field
 _MOST = 128 << 20  # bytes of what is remembered
 _UNITS = 1 << 15  # targets, and templates
 _UNUSED = 600.0  # seconds after which a template makes room for others
-_SEEN, _NEVER = "seen", "never"  # batches that have no template
+_TRIES = frozenset({1, 8, 64, 512})  # how often a batch was seen when a template is made of it
 Unit: TypeAlias = "Sequence[tuple[Group, Cached]]"
 UnitKey: TypeAlias = tuple[int | bytes, ...]  # the resources in the batch, and the sizes of their groups
 
@@ -72,7 +72,7 @@ class Encoder:
         self._metadata = metadata
         self._most = most
         self._known: OrderedDict[bytes, Cached] = OrderedDict()
-        self._templates: OrderedDict[UnitKey, Template | str] = OrderedDict()
+        self._templates: OrderedDict[UnitKey, Template | int] = OrderedDict()
         self._cost = self._templates_cost = 0
 
     def encode(self, batch: Batch) -> tuple[list[Written], list[Lost]]:
@@ -108,15 +108,17 @@ class Encoder:
         pieces, dropped = self._walked(unit)
         lost += dropped
         encoded = [self._encoded(piece) for piece in pieces]
-        if template is None:  # seen for the first time; who comes again may come often
-            self._put(key, _SEEN)
-        elif template is not _NEVER:
-            self._put(key, _NEVER if dropped or self._settings.created else self._template(data, unit, pieces, encoded))
+        # A template that did not fit is made anew; what had none gets another chance, ever less often.
+        seen = template if isinstance(template, int) else 0
+        if seen in _TRIES and not dropped and not self._settings.created:
+            self._put(key, self._template(data, unit, pieces, encoded) or seen + 1)
+        else:
+            self._put(key, seen + 1)
         return [one for one, _ in encoded]
 
     def _template(
         self, data: bytes, unit: Unit, pieces: Sequence[Piece], encoded: Sequence[tuple[Encoded, bytes]]
-    ) -> "Template | str":
+    ) -> Template | None:
         located = Located()
         at = 0
         try:
@@ -127,12 +129,12 @@ class Encoder:
                 at += size
             return Template(data, located, [(*one, piece.parts) for one, piece in zip(encoded, pieces, strict=True)])
         except (Unpredictable, ValueError):
-            return _NEVER
+            return None
 
-    def _put(self, key: UnitKey, template: "Template | str") -> None:
+    def _put(self, key: UnitKey, template: Template | int) -> None:
         """Remember it, if there is room beside those in use."""
         cost = _cost(template)
-        self._templates_cost -= _cost(self._templates.pop(key, _SEEN))
+        self._templates_cost -= _cost(self._templates.pop(key, 0))
         long_ago = time.monotonic() - _UNUSED
         while self._templates and (self._templates_cost + cost > self._most or len(self._templates) >= _UNITS):
             oldest = next(iter(self._templates.values()))
@@ -193,7 +195,7 @@ class Encoder:
             self._cost -= known.popitem(last=False)[1].cost
 
 
-def _cost(template: "Template | str") -> int:
+def _cost(template: Template | int) -> int:
     return template.cost if isinstance(template, Template) else 0
 
 

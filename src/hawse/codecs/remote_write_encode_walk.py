@@ -220,10 +220,13 @@ class Walk:
                 known = get(raw[:-18])
                 time, tag, value = raw[-17:-9], raw[-9:-8], raw[-8:]
                 fits = raw[-18:-17] == b"\x19"
-            end = tails.get(time) or self._tail(time)
             if known is None:
                 known = self._by_labels(raw, family, cached)
-            if known is None or not fits or len(end) != USUAL_TAIL:
+            if known is None or not fits:
+                self._point(raw, family, cached, metric, resource)
+                continue
+            end = tails.get(time) or self._tail(time)
+            if len(end) != USUAL_TAIL:
                 self._point(raw, family, cached, metric, resource)
                 continue
             if tag == _INT:

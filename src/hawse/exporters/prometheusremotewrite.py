@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import cramjam
 import msgspec
 from msgspec import Meta, field
 
@@ -34,6 +33,8 @@ from hawse.component import (
     TooLarge,
 )
 from hawse.net.client import ClientResponse, HttpClient
+from hawse.net.compression import Malformed, compress, decompress
+from hawse.net.compression import TooLarge as Bomb
 from hawse.net.lanes import Lanes
 from hawse.net.retry import RetryConfig, retry_after
 from hawse.net.settings import ClientConfig
@@ -65,6 +66,7 @@ _REASONS = {
     "too_many_buckets": "an exponential histogram with more than 65,536 buckets",
 }
 _COMPLAIN_EVERY = 30.0  # seconds
+_LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _RETRY_MARGIN = 5.0  # seconds that a request tried again may come late before others overtake it
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Share]).decode
@@ -336,7 +338,7 @@ class PrometheusRemoteWrite(RequestExporter):
 
 
 def _squeezed(body: Buffer) -> bytes:
-    return bytes(cramjam.snappy.compress_raw(body))
+    return compress([body], "snappy")
 
 
 def _lost(lost: Lost) -> Request:
@@ -346,16 +348,20 @@ def _lost(lost: Lost) -> Request:
 
 def _plain(request: Request) -> bytes:
     """The body, decompressed. Raises WireError."""
+    return _unfolded(request.body)
+
+
+def _unfolded(body: bytes) -> bytes:
     try:
-        return bytes(cramjam.snappy.decompress_raw(request.body))
-    except cramjam.DecompressionError as error:
+        return decompress(body, "snappy", _LARGEST)
+    except (Malformed, Bomb) as error:
         raise WireError(f"not what was sent: {error}") from None
 
 
 def _shares(request: Request) -> list[Share]:
     try:
-        return _unpack(cramjam.snappy.decompress_raw(request.resource))
-    except (msgspec.MsgspecError, cramjam.DecompressionError) as error:
+        return _unpack(_unfolded(request.resource))
+    except msgspec.MsgspecError as error:
         raise WireError(f"not what was sent: {error}") from None
 
 

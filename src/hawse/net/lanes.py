@@ -26,8 +26,8 @@ class Lanes:
     async def turn(self, lane: int, order: int, patience: float) -> AsyncIterator[None]:
         """Wait for a turn, and hold it. `order` is when the request was made: the lowest that waits goes first.
 
-        If Busy is raised inside, this task keeps the lane for `patience` seconds, or what Busy says and that; if
-        Refused is, until it has had the chance to send the parts of what was refused.
+        If Busy is raised inside, this task keeps the lane for `patience` seconds, and for as long as Busy says. Else
+        until it has had the chance to come again at once, with the next request, or a part of what was refused.
         """
         own = self._lanes.get(lane)
         if own is None:
@@ -44,7 +44,7 @@ class Lanes:
         except BaseException:
             own.leave()
             raise
-        own.leave()
+        own.keep(0.0)
 
 
 class _Lane:
@@ -79,6 +79,7 @@ class _Lane:
         if patience:
             self._timer = loop.call_later(patience, self.leave)
             if self._holder is not None:
+                self._holder.remove_done_callback(self._ended)
                 self._holder.add_done_callback(self._ended)
         else:
             self._timer = loop.call_soon(self.leave)
