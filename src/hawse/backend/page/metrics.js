@@ -52,7 +52,7 @@ function drawNames() {
   const matching = all.filter(({ name, description }) => name.toLowerCase().includes(wanted) || (wanted && description.toLowerCase().includes(wanted)));
   const rows = matching.slice(0, 300).map(({ name, type, series, description }) => h("li", {}, h("button", {
     type: "button", class: name === shown ? "on" : null, title: [name, type, description].filter(Boolean).join(" · "), onclick: () => pick(name),
-  }, h("span", { class: "name" }, h("bdi", {}, middle(visible(name), 32))), h("span", { class: "rate" }, number(series)))));
+  }, h("span", { class: "name" }, h("bdi", {}, middle(visible(name), 29))), h("span", { class: "rate" }, number(series)))));
   if (matching.length > rows.length) rows.push(h("li", { class: "empty" }, `and ${number(matching.length - rows.length)} more: type a part of the name`));
   if (!rows.length) rows.push(h("li", { class: "empty" }, all.length ? "No name has that in it." : "No metrics have arrived."));
   show($("names"), rows);

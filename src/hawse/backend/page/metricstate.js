@@ -5,7 +5,7 @@ import { changed, keep } from "./state.js";
 export const RANGES = [["5m", "5 min"], ["15m", "15 min"], ["1h", "1 h"], ["6h", "6 h"], ["24h", "24 h"], ["custom", "Custom"]];
 export const MODES = [["auto", "Auto"], ["raw", "Raw"], ["rate", "Rate"]];
 
-export const chosen = { name: "", matchers: [], range: "15m", from: "", to: "", mode: "auto", paused: false };
+export const chosen = { name: "", matchers: [], range: "5m", from: "", to: "", mode: "auto", paused: false };
 
 export function load() {
   const asked = new URLSearchParams(location.search);
@@ -14,7 +14,7 @@ export function load() {
     const match = /^([^]+?)(=~|!~|!=|=)([^]*)$/.exec(text);
     return match ? { label: match[1], operator: match[2], value: match[3] } : null;
   }).filter(Boolean);
-  chosen.range = RANGES.some(([name]) => name === asked.get("mrange")) ? asked.get("mrange") : "15m";
+  chosen.range = RANGES.some(([name]) => name === asked.get("mrange")) ? asked.get("mrange") : "5m";
   chosen.from = asked.get("mfrom") ?? "";
   chosen.to = asked.get("mto") ?? "";
   chosen.mode = MODES.some(([name]) => name === asked.get("mode")) ? asked.get("mode") : "auto";
@@ -23,7 +23,7 @@ export function load() {
 keep((shown) => {
   if (chosen.name) shown.set("metric", chosen.name);
   for (const { label, operator, value } of chosen.matchers) shown.append("label", label + operator + value);
-  if (chosen.range !== "15m") shown.set("mrange", chosen.range);
+  if (chosen.range !== "5m") shown.set("mrange", chosen.range);
   if (chosen.range === "custom") {
     if (chosen.from) shown.set("mfrom", chosen.from);
     if (chosen.to) shown.set("mto", chosen.to);

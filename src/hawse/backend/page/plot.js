@@ -13,6 +13,8 @@ export const colour = (at) => `c${at % COLOURS}`;
  * when a span has been dragged over.
  */
 export function plot(element, lines, start, step, zoom) {
+  if (from !== null && element.querySelector(".dragging")) return; // the next time
+  from = null;
   const width = Math.max(320, element.clientWidth);
   const count = Math.max(0, ...lines.map(({ values }) => values.length));
   const [low, high, ticks] = scale(lines);
@@ -32,8 +34,9 @@ export function plot(element, lines, start, step, zoom) {
   const picture = svg("svg", { class: "plot", viewBox: `0 0 ${width} ${HEIGHT}`, width, height: HEIGHT, role: "img", "aria-label": "Values over time" },
     grid.flat(), marks, paths, cursor);
   const tip = h("div", { class: "tip", hidden: true });
-  listen(picture, tip, cursor, { lines, count, x, y, start, step, width, inner, zoom });
+  const look = listen(picture, tip, cursor, { lines, count, x, y, start, step, width, inner, zoom });
   show(element, picture, tip);
+  look();
 }
 
 /** A path through the values; null is a gap, and a value alone a dot. */
@@ -63,7 +66,9 @@ function scale(lines) {
   }
   if (low > high) return [0, 1, [0, 1]];
   if (low >= 0 && (low < 0.7 * high || low === high)) low = 0;
-  if (low === high) [low, high] = low === 0 ? [0, 1] : [low * 1.1, low * 0.9];
+  else if (low === high) [low, high] = [low * 1.1, low * 0.9];
+  if (low === high) high = 1;
+  else if (high > 0) high *= 1.02; // what lies on the edge is hard to see
   const raw = (high - low) / 5;
   const size = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 2.5, 5, 10].find((one) => one * size >= raw) * size;
@@ -84,43 +89,52 @@ function times(start, end, step, width) {
   return found;
 }
 
+// Where the pointer is, and where it went down: the picture is drawn anew under it every other second.
+let pointer = null;
+let from = null;
+
 function listen(picture, tip, cursor, it) {
-  let from = null;
-  const place = (event) => {
+  const place = (x) => {
     const box = picture.getBoundingClientRect();
-    const ratio = ((event.clientX - box.left) * (it.width / box.width) - LEFT) / it.inner;
+    const ratio = ((x - box.left) * (it.width / box.width) - LEFT) / it.inner;
     return Math.round(Math.min(1, Math.max(0, ratio)) * (it.count - 1));
   };
-  picture.addEventListener("pointermove", (event) => {
-    if (!it.count) return;
-    const at = place(event);
+  const look = () => {
+    if (!it.count || pointer === null) return;
+    const at = place(pointer);
     point(cursor, at, from, it);
     told(tip, at, it);
     const box = picture.getBoundingClientRect();
-    const left = event.clientX - box.left;
+    const left = pointer - box.left;
     tip.style.left = `${left > box.width / 2 ? left - tip.offsetWidth - 18 : left + 18}px`;
     tip.style.top = `${TOP}px`;
+  };
+  const drop = () => {
+    from = null;
+    picture.classList.remove("dragging");
+  };
+  picture.addEventListener("pointermove", (event) => {
+    pointer = event.clientX;
+    look();
   });
   picture.addEventListener("pointerleave", () => {
+    pointer = null;
     cursor.replaceChildren();
     tip.hidden = true;
   });
   picture.addEventListener("pointerdown", (event) => {
-    from = place(event);
+    from = place(event.clientX);
     picture.setPointerCapture(event.pointerId);
     picture.classList.add("dragging");
   });
   picture.addEventListener("pointerup", (event) => {
-    const to = place(event), began = from;
-    from = null;
-    picture.classList.remove("dragging");
+    const to = place(event.clientX), began = from;
+    drop();
     if (began === null || Math.abs(to - began) < 2) return;
     it.zoom(it.start + Math.min(began, to) * it.step, it.start + Math.max(began, to) * it.step);
   });
-  picture.addEventListener("pointercancel", () => {
-    from = null;
-    picture.classList.remove("dragging");
-  });
+  picture.addEventListener("pointercancel", drop);
+  return look;
 }
 
 function point(cursor, at, from, { lines, x, y }) {
