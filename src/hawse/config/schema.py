@@ -102,7 +102,7 @@ def of(takes: shape.Ruled, definitions: dict[str, Any]) -> dict[str, Any]:
         if not (isinstance(takes.shape, shape.Parsed) and issubclass(takes.shape.type, Duration)):
             made = {**made, key: rule}
     # A single ${…} may stand for a number, a choice, a whole list or map. (Of text it is a part like any other.)
-    return {"anyOf": [made, _REFERENCE]} if made.get("type") in _TYPED or "enum" in made else made
+    return {"anyOf": [made, _REFERENCE]} if made.get("type") in _TYPED or {"enum", "$ref"} & made.keys() else made
 
 
 def _of(kind: shape.Shape, definitions: dict[str, Any]) -> dict[str, Any]:
