@@ -54,7 +54,8 @@ def describe(takes: Ruled) -> str:
             "ComponentID": "a component's id",
             "PipelineID": "a pipeline's name",
         }
-        return words.get(name := str(kind.type.__name__), name)
+        own = getattr(kind.type, "described", "")  # a type may bring its own
+        return own or words.get(name := str(kind.type.__name__), name)
     if isinstance(kind, shape.Choice):
         return " or ".join(f'"{value}"' for value in kind.values)
     if isinstance(kind, shape.OneOf):

@@ -60,6 +60,7 @@ class Action(str):
     """What a rule does. Upper case is the same as lower case, as in Prometheus."""
 
     __slots__ = ()
+    described = " or ".join(f'"{action}"' for action in ACTIONS)
     schema: ClassVar[dict[str, Any]] = {"type": "string", "enum": list(ACTIONS)}
 
     @classmethod

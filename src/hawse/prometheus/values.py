@@ -21,6 +21,7 @@ class PromDuration(Duration):
     """Seconds. Written as Prometheus reads it: whole numbers, largest unit first (`1d12h`, `1w`, `500ms`), or 0."""
 
     __slots__ = ()
+    described = "a duration"  # for messages and docs
     schema: ClassVar[dict[str, Any]] = {
         "type": ["string", "integer"],
         "pattern": r"^(0|([0-9]+(ms|[ywdhms]))+|.*\$\{.+\}.*)$",
@@ -59,6 +60,7 @@ class Base2Bytes(ByteSize):
     """Bytes. As Prometheus has it, KB is 1024 bytes like KiB."""
 
     __slots__ = ()
+    described = "a size"
 
     @classmethod
     def parse(cls, value: Any) -> Self:
@@ -75,6 +77,7 @@ class Text(str):
     """A label's value or a separator. Numbers, `true` and nothing count as the text they are written with."""
 
     __slots__ = ()
+    described = "text"
     as_written = True  # for config.decode: `version: 1.10` is "1.10"
     schema: ClassVar[dict[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
 
@@ -91,6 +94,7 @@ class Pattern(str):
     """
 
     __slots__ = ("compiled",)
+    described = "a regular expression"
     as_written = True
     schema: ClassVar[dict[str, Any]] = {"type": ["string", "number", "boolean", "null"]}
 
