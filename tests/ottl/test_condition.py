@@ -10,7 +10,9 @@ from hawse.ottl import OttlError, parse, parse_statement
 from hawse.ottl.paths import CONTEXTS
 
 POINTS = [{"method": "GET", "code": 200}, {"method": "PUT", "le": "0.5"}]
-METRIC = SimpleNamespace(name="http_requests_total", type=2, unit="s", description="served", points=POINTS)
+METRIC = SimpleNamespace(
+    name="http_requests_total", type=2, unit="s", description="served", points_with=lambda _: POINTS
+)
 POINT = SimpleNamespace(
     name="up", type=1, unit="", description="", flags=1, attributes={"pod": "a-1", "n": 5, "x": 1.5, "t": True}
 )

@@ -300,6 +300,30 @@ def test_malformed_metrics_are_refused():
         )
 
 
+def test_what_is_remembered_of_names_is_bounded(monkeypatch):
+    """Of all resources together, and of no long name."""
+    from hawse.ottl import sorting
+
+    monkeypatch.setattr(sorting, "_NAMES", 50)
+    processor = Filter(
+        config('metrics: {metric: [\'IsMatch(name, "^m1") and resource.attributes["job"] != "a"\', \'name == "m2"\']}'),
+        Context(),
+        Sink(),
+    )
+
+    async def whole():
+        for job in ("a", "b", "c"):
+            names = [f"m{n}" for n in range(40)] + ["x" * 300]
+            await processor.consume(
+                otlp.decode(Signal.METRICS, metrics(*names, resource={"job": job}).SerializeToString())
+            )
+
+    asyncio.run(whole())
+    known = [name for bound in processor._sorters[Signal.METRICS]._bounds.values() for name in bound.by_name]
+    assert 0 < len(known) <= 50
+    assert max(map(len, known)) < 10
+
+
 def test_others_get_their_turn():
     """A group of 60,000 metrics, each of which must be looked into."""
     batch = otlp.decode(Signal.METRICS, metrics(*(f"m{n}" for n in range(60_000))).SerializeToString())

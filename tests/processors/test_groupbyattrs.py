@@ -188,6 +188,16 @@ def test_a_key_behind_its_value_and_unknown_fields():
     )
 
 
+def test_few_bytes_do_not_become_many():
+    """A large resource, and every point of another pod."""
+    big = {"x": "x" * 50_000}
+    request = build([(big, [("m", "gauge", [{"pod": str(n)} for n in range(3000)])])])
+    batch = otlp.decode(Signal.METRICS, request.SerializeToString())
+    with pytest.raises(Refused, match="send smaller ones") as refused:
+        asyncio.run(GroupByAttrs(Config(keys=("pod",)), None, Sink()).consume(batch))
+    assert refused.value.code == "too_large"
+
+
 def test_malformed_points_are_refused():
     inside = field(1, b"\xff") + field(1, field(7, field(1, b"pod")))
     group = Group(Resource(b""), (field(2, field(2, field(5, inside))),), 1)

@@ -144,9 +144,11 @@ class _Making:
         self.uses.add("points")
         key = texts[0]
         if wanted == 1:
-            return lambda _: lambda item: any(key in attributes for attributes in item.points)
+            return lambda _: lambda item: any(key in attributes for attributes in item.points_with(key))
         value = texts[1]
-        return lambda _: lambda item: any(_compared("==", found.get(key), value) for found in item.points)
+        return lambda _: (
+            lambda item: any(key in found and _compared("==", found[key], value) for found in item.points_with(key))
+        )
 
     def _leaf(self, path: Path, judge: Callable[[Any], bool]) -> Maker:
         read = self._paths.get(path.name)

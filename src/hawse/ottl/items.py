@@ -11,7 +11,7 @@ from hawse.batch import AttributeValue
 from hawse.codecs import otlp_parts
 from hawse.codecs.otlp_parts import read
 from hawse.ottl.paths import METRIC_TYPES
-from hawse.wire import decode_value, walk
+from hawse.wire import decode_value, field, walk
 
 _TYPES = {5: 1, 7: 2, 9: 3, 10: 4, 11: 5}  # number of the field in a Metric → METRIC_DATA_TYPE
 _NUMBERS = {name.lower(): number for number, name in enumerate(METRIC_TYPES)}
@@ -60,9 +60,10 @@ class MetricItem:
     def unit(self) -> str:
         return _text(b"".join(self.message.unit[-1:]))
 
-    @property
-    def points(self) -> Iterator[Mapping[str, AttributeValue]]:
-        """The attributes of each data point."""
+    def points_with(self, key: str) -> Iterator[Mapping[str, AttributeValue]]:
+        """The attributes of each data point, none of which has `key` if that does not occur at all."""
+        if key and field(1, key.encode()) not in self.raw:
+            return
         for kind, data in otlp_parts.data_of(self.message):
             for raw in data.points:
                 yield otlp_parts.attributes(read(otlp_parts.POINTS[kind], raw))

@@ -15,7 +15,8 @@ from hawse.turns import Turns
 from hawse.wire import field
 
 _SLICE = 512  # items between looks at the clock
-_NAMES = 65536  # metric names whose rule is remembered
+_NAMES = 65536  # metric names whose rule is remembered, of all resources together
+_LONGEST_NAME = 256  # bytes; longer ones are judged each time
 NONE = -1  # of what no rule matches
 
 ITEM_CONTEXTS = {Signal.LOGS: "log", Signal.TRACES: "span", Signal.METRICS: "metric"}
@@ -102,6 +103,7 @@ class Sorter:
         self._rules = tuple(rules)
         self._item = _ITEMS[signal]
         self._bounds: dict[Settled, _Bound] = {}
+        self._names = 0
         self._bound = Remembered(self._settle)
 
     def _settle(self, resource: Resource) -> _Bound:
@@ -142,8 +144,7 @@ class Sorter:
             await turns.give()
         return parts
 
-    @staticmethod
-    def _by_name(items: list[bytes], bound: _Bound, parts: dict[int, list[bytes]]) -> None:
+    def _by_name(self, items: list[bytes], bound: _Bound, parts: dict[int, list[bytes]]) -> None:
         known = bound.by_name
         assert known is not None
         name_of = otlp_parts.metric_name
@@ -153,14 +154,23 @@ class Sorter:
             if number is None:
                 item = MetricItem(raw)
                 number = next((rule for rule, _, test in bound.tests if test(item)), bound.rest)
-                if len(known) >= _NAMES:
-                    known.clear()
-                known[name] = number
+                if len(name) <= _LONGEST_NAME:
+                    self._remember(known, name, number)
             part = parts.get(number)
             if part is None:
                 parts[number] = [raw]
             else:
                 part.append(raw)
+
+    def _remember(self, known: dict[bytes, int], name: bytes, number: int) -> None:
+        if self._names >= _NAMES:
+            for bound in self._bounds.values():
+                if bound.by_name is not None:
+                    bound.by_name.clear()
+            known.clear()  # of a bound that may be forgotten itself
+            self._names = 0
+        self._names += 1
+        known[name] = number
 
     async def _by_test(self, raw: bytes, bound: _Bound, parts: dict[int, list[bytes]], turns: Turns) -> None:
         item = self._item(raw)

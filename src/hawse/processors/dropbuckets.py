@@ -26,7 +26,7 @@ _LE = "le"
 _RULE = "keep"
 _DATA = frozenset({5, 7, 9, 10, 11})  # fields of a Metric: gauge, sum, histogram, exponential histogram, summary
 _HISTOGRAM = 9
-_REMEMBERED = 16384
+_REMEMBERED, _LONGEST = 16384, 256  # names, and bytes of each
 
 
 class Config(component.Config, frozen=True):
@@ -130,9 +130,11 @@ def _remembered(search: Callable[[str], Any]) -> Callable[[bytes], bool]:
     def kept(name: bytes) -> bool:
         found = known.get(name)
         if found is None:
-            if len(known) >= _REMEMBERED:
-                known.clear()
-            found = known[name] = search(name.decode("utf-8", "replace")) is not None
+            found = search(name.decode("utf-8", "replace")) is not None
+            if len(name) <= _LONGEST:
+                if len(known) >= _REMEMBERED:
+                    known.clear()
+                known[name] = found
         return found
 
     return kept

@@ -19,7 +19,9 @@ from hawse.component import Consumer, Context, ProcessorFactory, Refused, no_nee
 from hawse.turns import Turns
 from hawse.wire import LENGTH, WireError, decode_attributes, field, walk
 
-_REMEMBERED = 4096  # resources, by what was moved to them
+_REMEMBERED = 4096  # resources, by what was moved to them…
+_LARGEST = 8 << 10  # …but for large ones
+_MOST = 64 << 20  # bytes of a batch that has been taken apart
 _SLICE = 64  # points between looks at the clock
 _ITEMS = {Signal.LOGS: "LogRecord", Signal.TRACES: "Span"}
 _NUMBERS = {"gauge": 5, "sum": 7, "histogram": 9, "exponential_histogram": 10, "summary": 11}
@@ -37,6 +39,24 @@ class Config(component.Config, frozen=True):
     ] = ()
 
 
+class _Room:
+    """What may be made of a batch: resources, scopes and metrics are copied for each part, so few bytes may become
+    many, where every point is of another pod.
+    """
+
+    __slots__ = ("_left",)
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def take(self, size: int) -> None:
+        """Raises Refused when there is no more."""
+        self._left -= size
+        if self._left < 0:
+            message = f"by these keys, the batch would become more than {_MOST >> 20} MiB: send smaller ones"
+            raise Refused(message, "too_large")
+
+
 class GroupByAttrs(component.Processor):
     """A batch in, a batch out: with one group for each resource that results."""
 
@@ -48,13 +68,14 @@ class GroupByAttrs(component.Processor):
 
     async def consume(self, batch: Batch) -> None:
         """See Consumer."""
+        room = _Room(max(_MOST, 2 * batch.nbytes))
         try:
-            groups = [made for group in batch.groups for made in await self._apart(batch.signal, group)]
+            groups = [made for group in batch.groups for made in await self._apart(batch.signal, group, room)]
         except WireError as error:
             raise Refused(f"malformed {batch.signal}: {error}", "malformed") from None
         await self._output.consume(batch.with_groups(_merged(groups)))
 
-    async def _apart(self, signal: Signal, group: Group) -> list[Group]:
+    async def _apart(self, signal: Signal, group: Group, room: _Room) -> list[Group]:
         """The group by resource; itself, if none of its items has any of the keys."""
         if not self._heads:
             return [group]
@@ -66,22 +87,25 @@ class GroupByAttrs(component.Processor):
         scopes: Pieces = {}
         items: dict[Moved, int] = {}
         for scope in message.scopes:
-            for moved, inside in (await self._scope(signal, scope.items[:], turns)).items():
+            for moved, inside in (await self._scope(signal, scope.items[:], turns, room)).items():
                 del scope.items[:]
                 scope.items.extend(inside)
-                scopes.setdefault(moved, []).append(field(2, scope.SerializeToString()))
+                piece = field(2, scope.SerializeToString())
+                room.take(len(piece) + (0 if moved in scopes else len(group.resource.raw)))
+                scopes.setdefault(moved, []).append(piece)
                 items[moved] = items.get(moved, 0) + otlp_parts.count(signal, inside)
         del message.scopes[:]
-        rest = (message.SerializeToString(),)
+        rest = message.SerializeToString()
+        room.take(len(rest) * len(scopes))
         return [
-            Group(self._resource(group.resource, moved), (*pieces, *filter(None, rest)), items[moved])
+            Group(self._resource(group.resource, moved), (*pieces, rest) if rest else tuple(pieces), items[moved])
             for moved, pieces in scopes.items()
         ]
 
     def _occur(self, data: bytes) -> bool:
         return any([head in data for head in self._heads])  # noqa: C419  # as a list it takes half the time
 
-    async def _scope(self, signal: Signal, raws: list[bytes], turns: Turns) -> Pieces:
+    async def _scope(self, signal: Signal, raws: list[bytes], turns: Turns, room: _Room) -> Pieces:
         """The items of a scope, without what is moved, by what is moved."""
         found: Pieces = {}
         for raw in raws:
@@ -89,6 +113,7 @@ class GroupByAttrs(component.Processor):
                 found.setdefault((), []).append(raw)
             elif signal is Signal.METRICS:
                 async for moved, metric in self._metric(raw, turns):
+                    room.take(len(metric))
                     found.setdefault(moved, []).append(metric)
             else:
                 moved, item = self._taken(otlp_parts.read(_ITEMS[signal], raw), raw)
@@ -140,9 +165,10 @@ class GroupByAttrs(component.Processor):
         if found is None:
             attributes = decode_attributes(b"".join(field(1, one) for one in moved))
             found = Resource(known[0], resource.attributes).replaced(attributes)
-            if len(self._resources) >= _REMEMBERED:
-                self._resources.popitem(last=False)
-            self._resources[known] = found
+            if len(found.raw) <= _LARGEST:
+                if len(self._resources) >= _REMEMBERED:
+                    self._resources.popitem(last=False)
+                self._resources[known] = found
         return found
 
 
