@@ -20,6 +20,7 @@ MODULES = {
     "http_server": "http_server",
     "http_client": "http_client",
     "http_source": "http_source",
+    "selectors": "http_source",
     "kube_watch": "kube",
     "kube_list": "kube",
     "kubeconfig": "kube",
@@ -28,6 +29,8 @@ MODULES = {
     "targets": "discovery",
     "relabelling": "discovery",
     "kube_objects": "discovery",
+    "monitors": "monitors",
+    "questions": "monitors",
 }
 
 

@@ -3,7 +3,6 @@
 What clients get leaves out where targets are found: they ask the allocator for them.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -11,8 +10,8 @@ import msgspec
 from hawse.allocator.crd import Document
 from hawse.allocator.safety import Refusal
 from hawse.config import shape
-from hawse.config.decode import FAILED, Decoder
-from hawse.config.tree import Node
+from hawse.diagnostics import HawseError
+from hawse.prometheus.decoding import decoded as from_plain
 from hawse.prometheus.settings import GlobalConfig, ScrapeConfig, job_problems
 from hawse.values import ByteSize, Duration, Secret
 
@@ -25,24 +24,13 @@ _DEFAULTS = ScrapeConfig(job_name="-").filled(GlobalConfig())
 
 def decoded(document: Document, above: GlobalConfig) -> ScrapeConfig:
     """A job out of a document, filled from `global`. Raises Refusal with all that is wrong."""
-    findings: list[Any] = []
-    made = Decoder(findings).struct(_tree(document), ScrapeConfig, "")
-    if made is not FAILED:
-        wrong = [f"{one.path}: {one.message}" for one in job_problems(made, above, "")]
-        if not wrong:
-            filled: ScrapeConfig = made.filled(above)
-            return filled
-    else:
-        wrong = [f"{one.where.path}: {one.message}" for one in findings]
-    raise Refusal("; ".join(wrong))
-
-
-def _tree(value: Any) -> Node:
-    if isinstance(value, Mapping):
-        return Node({str(key): _tree(item) for key, item in value.items()})
-    if isinstance(value, list | tuple):
-        return Node([_tree(item) for item in value])
-    return Node(value)
+    try:
+        made = from_plain(document, ScrapeConfig)
+    except HawseError as error:
+        raise Refusal("; ".join(f"{one.where.path}: {one.message}" for one in error.findings)) from None
+    if wrong := [f"{one.path}: {one.message}" for one in job_problems(made, above, "")]:
+        raise Refusal("; ".join(wrong))
+    return made.filled(above)
 
 
 def encoded(config: ScrapeConfig, *, reveal: bool) -> Document:
