@@ -398,3 +398,47 @@ def test_ten_thousand_pods_are_small():
     tracemalloc.stop()
     assert len(store.objects) == 10_000
     assert size < 16 << 20, f"{size / (1 << 20):.1f} MiB"
+
+
+def test_a_fault_of_ours_does_not_end_discovery(tmp_path, monkeypatch, caplog):
+    async def run():
+        async with DemoApi() as api, Context() as context:
+            api.put(pod("stays"))
+            api.put(pod("goes"))
+            async with Found(context, "pod", api.kubeconfig(tmp_path / "config")) as found:
+                await found.synced()
+                real = finder.Finder._build
+                monkeypatch.setattr(finder.Finder, "_build", lambda self, key: 1 / 0)
+                api.delete("shop", "goes")
+                await until(lambda: "division by zero" in found.discoverer.error)
+                assert len(found.last) == 2
+                monkeypatch.setattr(finder.Finder, "_build", real)
+                await until(lambda: found.sources == ["pod/shop/stays"])
+                await until(lambda: found.discoverer.error == "")
+            assert context.watched == []
+            async with Found(context, "pod", api.kubeconfig(tmp_path / "config")) as again:
+                await again.synced()
+                assert again.sources == ["pod/shop/stays"]
+
+    asyncio.run(run())
+    assert "unexpected error" in caplog.text
+
+
+def test_a_hundred_watches_at_once(tmp_path):
+    """Each has a connection to itself; none waits for another to end."""
+
+    async def run():
+        async with DemoApi() as api, Context() as context:
+            names = [f"n{number}" for number in range(34)]
+            for name in names:
+                api.put(pod("a", namespace=name))
+            keys = {"namespaces": {"names": names}}
+            async with Found(context, "endpointslice", api.kubeconfig(tmp_path / "config"), **keys) as found:
+                await found.synced()
+                assert len(context.watched) == 102
+                part = objects.plain("EndpointSlice", "web", "n7")
+                part |= {"endpoints": [{"addresses": ["10.1.1.1"]}], "ports": [{"port": 80}]}
+                api.put(part)
+                await until(lambda: found.sources == ["endpointslice/n7/web"])
+
+    asyncio.run(run())

@@ -115,7 +115,7 @@ class Finder:
             self._listeners.append((watch, listener))
         for store in self._stores[own].values():
             self._dirty.update(dict.fromkeys(store))
-        self._dirty.update(dict.fromkeys(self._used))  # begun once more: what is gone since
+        self._dirty.update((source.partition("/")[2], None) for source in self.groups)  # begun anew: what is gone since
         await self._work()
         self.synced = True
 

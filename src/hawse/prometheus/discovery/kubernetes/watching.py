@@ -88,13 +88,16 @@ class Server:
         return watch
 
     async def leave(self, wish: Wish) -> None:
-        """The last to leave ends the watch."""
+        """The last to leave ends the watch; the last of all, the connections."""
         watch = self.watches[wish]
         watch.members -= 1
         if watch.members <= 0:
             del self.watches[wish]
             watch.task.cancel()
             await asyncio.gather(watch.task, return_exceptions=True)
+        if not self.watches:
+            await self.client.close()  # they are made anew if it is asked again
+            self.keeper = Keeper()
 
 
 class ObjectWatches:
