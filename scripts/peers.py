@@ -26,15 +26,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-# Program → where its package has it. All are named like their packages.
+# Program → where its package has it. Nearly all are named like their packages.
 PROGRAMS = {
     "prometheus": "usr/bin/prometheus",
+    "promtool": "usr/bin/promtool",
     "prometheus-node-exporter": "usr/bin/prometheus-node-exporter",
     "prometheus-blackbox-exporter": "usr/bin/prometheus-blackbox-exporter",
     "prometheus-process-exporter": "usr/bin/prometheus-process-exporter",
     "prometheus-pushgateway": "usr/bin/prometheus-pushgateway",
     "prometheus-redis-exporter": "usr/bin/prometheus-redis-exporter",
 }
+PACKAGES = {"promtool": ("prometheus", "promtool")}  # first in the one, since Debian 13 in the other
 # Python packages, in the version that they are known to work in.
 CLIENTS = {"opentelemetry-exporter-prometheus-remote-write": "0.66b1"}  # wants protobuf < 7
 NAMES = (*PROGRAMS, *CLIENTS)
@@ -100,15 +102,22 @@ class Cache:
         for program in ("apt-get", "dpkg-deb"):
             if shutil.which(program) is None:
                 raise Unavailable(f"no {program} here")
+        packages = PACKAGES.get(name, (name,))
+        if not any(self._fetched(name, package) for package in packages):
+            raise Unavailable(f"no {PROGRAMS[name]} in the package {' or '.join(packages)}")
+
+    def _fetched(self, name: str, package: str) -> bool:
+        """Whether the package has the program; then it is unpacked."""
         with tempfile.TemporaryDirectory(dir=self.folder, prefix=f"{name}.") as work:
-            package = self._download(name, Path(work))
-            _run("dpkg-deb", "-x", str(package), str(Path(work) / "root"))
-            version = _run("dpkg-deb", "-f", str(package), "Version").strip()
-            if not (Path(work) / "root" / PROGRAMS[name]).is_file():
-                raise Unavailable(f"{package.name} has no {PROGRAMS[name]}")
-            (Path(work) / "root" / _VERSION).write_text(version)
+            file = self._download(package, Path(work))
+            root = Path(work) / "root"
+            _run("dpkg-deb", "-x", str(file), str(root))
+            if not (root / PROGRAMS[name]).is_file():
+                return False
+            (root / _VERSION).write_text(_run("dpkg-deb", "-f", str(file), "Version").strip())
             shutil.rmtree(self.folder / name, ignore_errors=True)
-            (Path(work) / "root").rename(self.folder / name)
+            root.rename(self.folder / name)
+            return True
 
     def _install(self, name: str) -> None:
         """Made where it stays: an environment can't be moved."""

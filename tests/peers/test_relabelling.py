@@ -261,7 +261,7 @@ TAKEN = [
 
 
 def test_the_same_configurations_are_refused(peer, tmp_path):
-    promtool = peer("prometheus").with_name("promtool")
+    promtool = peer("promtool")
 
     def theirs(job):
         file = tmp_path / "config.yaml"
