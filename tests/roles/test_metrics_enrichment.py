@@ -133,7 +133,7 @@ REMOTE_WRITE = {"content-encoding": "snappy", "X-Prometheus-Remote-Write-Version
 def role(tmp_path, monkeypatch):
     """Run the role, hand it requests, and give what the backend has got, and the ledger's report."""
 
-    def run(otlp=(), remote_write=(), **environ):
+    def run(otlp=(), remote_write=(), over=(), **environ):
         async def whole():
             telemetry = Telemetry()
             with Backend() as backend:
@@ -159,7 +159,7 @@ def role(tmp_path, monkeypatch):
                         "HAWSE_BACKEND_ENDPOINT": backend.url,
                         **environ,
                     }
-                    graph = check([ROLE], Registry, environ=settings).required()
+                    graph = check([ROLE, *over], Registry, environ=settings).required()
                     async with running(graph, telemetry) as it:
                         loop = asyncio.get_running_loop()
                         ports = (
@@ -292,6 +292,31 @@ def test_points_of_other_collectors_are_grouped_by_their_pod(role):
     ((attributes, _),) = backend.resources()
     assert attributes["k8s.deployment.name"] == "web"
     assert "pod" not in attributes
+
+
+PAYMENTS = """yaml:
+  connectors:
+    routing:
+      default_pipelines: [metrics/rest]
+      table: [{condition: 'attributes["k8s.namespace.name"] == "shop"', pipelines: [metrics/rest, metrics/payments]}]
+  exporters:
+    otlphttp/payments: {endpoint: "${env:HAWSE_BACKEND_ENDPOINT}/payments"}
+  service:
+    pipelines:
+      metrics: {exporters: [routing]}
+      metrics/rest: {receivers: [routing], exporters: ["${env:HAWSE_METRICS_EXPORTER:-sumologic}"]}
+      metrics/payments: {receivers: [routing], exporters: [otlphttp/payments]}
+"""
+
+
+def test_an_additional_endpoint(role):
+    backend, found = role(
+        [request(POD, "up"), request({"service.name": "node"}, "load1")],
+        over=[PAYMENTS],
+        HAWSE_METRICS_EXPORTER="otlphttp",
+    )
+    assert sorted(path for path, _, _ in backend.bodies) == ["/payments/v1/metrics", "/v1/metrics", "/v1/metrics"]
+    assert (found.totals[0].received, found.totals[0].copied, found.totals[0].delivered) == (2, 1, 3)
 
 
 def labels_of(body):
