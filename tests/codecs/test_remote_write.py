@@ -478,3 +478,12 @@ def test_what_looks_like_nothing_known_is_malformed():
     """Found by fuzzing: what stood for no series was taken for one."""
     with pytest.raises(WireError):
         read(b"\xff" * 8)
+
+
+def test_the_start_of_a_sample_counts_before_that_of_the_series():
+    """Found by fuzzing: a series was known again by its created timestamp, and had the start of another."""
+    known = memory()
+    for since in (NOW - 5, NOW - 9):
+        made = Two().series(LABELS, [(1.5, NOW)], start=since, in_sample=True)
+        made.made = [one + b"\x30" + varint(NOW - 7) for one in made.made]
+        assert points(read(made, known)[0]) == [expected(LABELS, "gauge", 1.5, NOW, since)]

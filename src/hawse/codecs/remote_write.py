@@ -8,7 +8,7 @@ other series takes the long way, `Reading.take`.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -16,16 +16,17 @@ from hawse.codecs import remote_write_histograms as native
 from hawse.codecs import remote_write_output as output
 from hawse.codecs import remote_write_segments as segments
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write_cache import NOTHING, Form, Forms
-from hawse.codecs.remote_write_columns import Numbers
+from hawse.codecs.remote_write_cache import NOTHING, Form, Forms, Numbers
+from hawse.codecs.remote_write_columns import Numbers as Column
 from hawse.codecs.remote_write_schema import GAUGE_HINT
 from hawse.codecs.remote_write_series import UNKNOWN, Family, Invalid, Labels, Series, Slot, Usage, describe
 
 if TYPE_CHECKING:
     from hawse.batch import Group
 
+Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 for none
+
 TURN = 0.005  # seconds of work without a turn for others
-_STORIES = 20_000
 _BUCKETS = 1 << 22  # that the histograms of a request may unfold to
 
 
@@ -57,7 +58,8 @@ class Limits:
 class Memory:
     """What is remembered from request to request, of all senders.
 
-    Series take at most `limit` bytes; metadata, texts and labels that are remembered by themselves an eighth more each.
+    Series take at most `limit` bytes; families, texts, labels and metadata that are remembered by themselves an eighth
+    more each.
     """
 
     def __init__(self, limit: int, resource_labels: Mapping[str, str]) -> None:
@@ -65,27 +67,14 @@ class Memory:
         self.forms = Forms(limit, self.usage)
         self.series = Series(resource_labels, self.usage, limit // 8)
         self.families = Families(self.series, limit // 8)
-        self._limit = limit // 8
-        self._symbols: dict[bytes, bytes] = {}
-        self._size = 0
-        self._stories: dict[tuple[Family, int], tuple[Family, int]] = {}
+        self.symbols: Numbers[bytes] = Numbers(limit // 8, lambda text: 180 + len(text))
+        self.stories: Numbers[Story] = Numbers(limit // 8, lambda story: 700 + sum(map(len, story[0])))
 
-    def symbol(self, text: bytes) -> bytes:
-        """The same text, as the same object as the last time where it can be: such are compared at once."""
-        found = self._symbols.get(text)
-        if found is None:
-            self._size += 130 + len(text)
-            if self._size > self._limit:
-                self._symbols.clear()
-                self._size = 0
-            found = self._symbols[text] = text
-        return found
-
-    def story(self, family: Family, start: int) -> tuple[Family, int]:
-        """Metadata and start time as one object, the same as the last time where it can be."""
-        if len(self._stories) > _STORIES:
-            self._stories.clear()
-        return self._stories.setdefault((family, start), (family, start))
+    def turn(self) -> None:
+        """Forget what has not been seen for a while."""
+        if self.forms.turn(time.monotonic()):
+            self.symbols.turn()
+            self.stories.turn()
 
 
 class Families:
@@ -247,7 +236,7 @@ class Reading:
         self.spend(0, sum(map(len, ready)))
         return ready
 
-    def finish(self, values: Numbers, times: Numbers) -> Written:
+    def finish(self, values: Column, times: Column) -> Written:
         """Encode what was read; `values` and `times` are those of `forms`."""
         written = self.written
         forms = self.forms

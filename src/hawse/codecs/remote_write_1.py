@@ -25,7 +25,7 @@ _SERIES, _METADATA = 1, 3
 
 async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
     """Decode a request. Others get their turn in between. Raises WireError where it is malformed, TooMany."""
-    memory.forms.turn(time.monotonic())
+    memory.turn()
     reader = _Reader(body, memory, limits)
     since = time.perf_counter()
     while reader.at < len(body):

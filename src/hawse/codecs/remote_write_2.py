@@ -5,8 +5,7 @@ from request to request, so a series is known again by the texts themselves. Met
 """
 
 import time
-from itertools import compress
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -15,6 +14,7 @@ from hawse.codecs import remote_write_columns as columns
 from hawse.codecs.otlp import TooMany
 from hawse.codecs.remote_write import Limits, Memory, Reading, Written, breathe
 from hawse.codecs.remote_write_cache import Form
+from hawse.codecs.remote_write_columns import Numbers, Places
 from hawse.codecs.remote_write_histograms import nanoseconds
 from hawse.codecs.remote_write_schema import TYPES, message
 from hawse.codecs.remote_write_series import Family, Invalid, Labels, text
@@ -23,23 +23,22 @@ from hawse.wire import LENGTH, WireError, walk
 _SYMBOLS, _SERIES = 4, 5
 _METADATA, _CREATED = 5, 6  # of a TimeSeries
 _AT_ONCE = 4 << 20  # bytes that are cut up in C, where a part of two bytes becomes one of sixteen
-_TURN = 500  # series read before it is looked at the clock
+_TURN = 2000  # series read before it is looked at the clock
 _SYMBOLS_TURN = 10_000
-_NO_VALUE = bytes(8)
-
-Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 for none
 
 
 async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
     """Decode a request. Others get their turn in between. Raises WireError where it is malformed, TooMany."""
-    memory.forms.turn(time.monotonic())
+    memory.turn()
     symbols, series = await _cut(body, limits.items)
     since = time.perf_counter()
-    known = memory.symbol
+    known = memory.symbols.of
+    numbers = np.zeros(len(symbols), np.uint32)
     for begin in range(0, len(symbols), _SYMBOLS_TURN):
-        symbols[begin : begin + _SYMBOLS_TURN] = map(known, symbols[begin : begin + _SYMBOLS_TURN])
+        part = symbols[begin : begin + _SYMBOLS_TURN]
+        numbers[begin : begin + _SYMBOLS_TURN] = [known(symbol) for symbol in part]
         since = await breathe(since)
-    reader = _Reader(symbols, memory, limits)
+    reader = _Reader(symbols, numbers, memory, limits)
     for begin in range(0, len(series), _TURN):
         reader.some(series[begin : begin + _TURN])
         since = await breathe(since)
@@ -70,112 +69,128 @@ async def _cut(body: bytes, most: int) -> tuple[list[bytes], list[bytes]]:
 
 
 class _Reader(Reading):
-    """Series whose form is known or made are in `forms`, the values and times of these in `tails`, 15 bytes each."""
+    """Values and times of `forms` are in `columns`, part by part."""
 
-    def __init__(self, symbols: list[bytes], memory: Memory, limits: Limits) -> None:
+    def __init__(self, symbols: list[bytes], numbers: Any, memory: Memory, limits: Limits) -> None:
+        """`numbers` are those of the symbols in `memory`."""
         super().__init__(memory, limits)
         self._symbols = symbols
-        self._array = np.array([*symbols, None], object)[:-1]
-        self._stories: dict[bytes, Story | None] = {}
-        self._tails: list[bytes] = []
-        self._of: list[bytes] = []  # the whole series, of each of `forms`
+        self._numbers_of = numbers
+        self._stories: dict[bytes, int] = {}
+        self._values: list[Numbers] = []
+        self._times: list[Numbers] = []
 
     def some(self, series: list[bytes]) -> None:
-        """Read some of the series."""
+        """Read some of the series: those of one sample all at once, each of the others by itself."""
         self.spend(0)
-        refs, stories, tails, simple = [], [], [], []
-        for one in series:
-            parts = _split(one)
-            story = self._story(parts[2]) if parts else None
-            if parts is None or story is None:
-                self._long_way(one)
-                continue
-            refs.append(parts[0])
-            tails.append(parts[1])
-            stories.append(story)
-            simple.append(one)
-        found = self._labels(refs)
+        buffer = b"".join((*series, bytes(columns.PADDING)))
+        sizes = np.fromiter(map(len, series), np.intp, len(series))
+        stops = np.cumsum(sizes)
+        begins = stops - sizes
+        ok, refs, lengths, ends, zeros = columns.split(buffer, begins, stops)
+        places = np.flatnonzero(ok)
+        values, times, odd = columns.read(buffer, np.maximum(ends, columns.TAIL), zeros)
+        ok &= ~odd
+        stories = np.zeros(len(series), np.int64)
+        stories[places] = self._stories_of(series, places.tolist(), (ends - begins).tolist())
+        ok &= stories >= 0
+        places = np.flatnonzero(ok)
+        packed = np.frombuffer(buffer, np.uint8)[columns.ranges(refs[places], lengths[places])]
+        decoded = columns.varints(packed, lengths[places])
+        if decoded is None or (len(decoded[0]) and decoded[0].max() >= len(self._symbols)):
+            ok[:] = False  # a series refers to nothing: which one, the long way finds out
+            places = places[:0]
+            decoded = places, places
+        for place in np.flatnonzero(~ok).tolist():
+            self._long_way(series[place])
+        if len(places):
+            gone = self._simple(series, places, *decoded, stories[places])
+            taken = np.delete(places, gone) if gone else places
+            self._values.append(values[taken])
+            self._times.append(times[taken])
+
+    def _stories_of(self, series: list[bytes], places: list[int], rests: list[int]) -> list[int]:
+        """What `_read_story` says of the series at each of `places`."""
+        known = self._stories
+        found = [known.get(series[place][rests[place] :]) for place in places]
+        if None in found:
+            for index, place in enumerate(places):
+                rest = series[place][rests[place] :]
+                if rest not in known:
+                    known[rest] = self._read_story(rest)
+                found[index] = known[rest]
+        return found  # type: ignore[return-value]  # there is no None any more
+
+    def _simple(
+        self, series: list[bytes], places: Places, symbols: Places, counts: Places, stories: Places
+    ) -> list[int]:
+        """Find the forms; returns which of `places` have none. As `remote_write_1`'s, on records of our own."""
+        record = columns.records(self._numbers_of[symbols], counts, stories)
+        end = len(record)
+        begins = record.startswith
+        form, at = self.last, 0
         epoch = self.memory.forms.epoch
-        form = self.last
-        for one, labels, story, tail in zip(simple, found, stories, tails, strict=True):
+        add = self.forms.append
+        already = len(self.forms)
+        gone: list[int] = []
+        while at < end:
             before = form
             form = form.next
-            head = (labels, story)
-            if form.head != head:
-                known = self._form(head, one)
-                if known is None:
+            if not begins(form.head, at):  # type: ignore[arg-type]
+                number = len(self.forms) - already + len(gone)
+                size = 8 + 4 * int(counts[number])
+                head = record[at : at + size]
+                found = self.memory.forms.get(head) or self._new(head, series[places[number]])
+                if found is None:
                     form = before
+                    at += size
+                    gone.append(number)
                     continue
-                form = known
+                form = found
                 form.follows(before)
             form.used = epoch
-            self.forms.append(form)
-            self._tails.append(tail)
-            self._of.append(one)
+            at += form.span
+            add(form)
         self.last = form
+        return gone
 
-    def _labels(self, refs: list[bytes]) -> list[tuple[bytes, ...]]:
-        """Names and values of each series by turns; nothing where the references are none."""
-        lengths = [len(one) for one in refs]
-        numbers, sizes = columns.varints(b"".join(refs), lengths)
-        if numbers is None or (len(numbers) and numbers.max() >= len(self._array)):
-            return [self._slowly(one) for one in refs]
-        texts = self._array[numbers].tolist()
-        out = []
-        at = 0
-        for size in sizes:
-            out.append(tuple(texts[at : at + size]))
-            at += size
-        return out
-
-    def _slowly(self, refs: bytes) -> tuple[bytes, ...]:
-        numbers, _ = columns.varints(refs, [len(refs)])
-        if numbers is None or (len(numbers) and numbers.max() >= len(self._array)):
-            return ()
-        return tuple(self._array[numbers].tolist())
-
-    def _form(self, head: tuple[tuple[bytes, ...], Story], one: bytes) -> Form | None:
-        forms = self.memory.forms
-        form = forms.get(head)
-        if form is not None:
-            return form
-        texts, (family, start) = head
-        if not texts or len(texts) % 2:
-            self._long_way(one)
-            return None
-        labels = list(zip(texts[::2], texts[1::2], strict=True))
+    def _new(self, head: bytes, one: bytes) -> Form | None:
+        """The form of a series that is not known, read in full; None if it is invalid, which is told then."""
+        series = _parse(one)
+        sample = series.samples[0]
         try:
+            labels = self._pairs(series.labels_refs)
+            family = self._family(series.metadata)
+            since = sample.start_timestamp or series.created_timestamp
+            start = nanoseconds(since) if since else 0
             slot, attributes = self.memory.series.slot(labels, family, own=True)
         except Invalid as error:
             self.spend(1)
             self.invalid(error, 1)
             return None
         self.spend(0, len(attributes))
-        form = Form(head, slot, attributes, start=start, cost=200 + 8 * len(texts))
-        forms.remember(form)
+        form = Form(head, slot, attributes, start=start, cost=len(head))
+        form.span = len(head)
+        if all(np.frombuffer(head, "<u4")[1:]):  # else, something in it has no number
+            self.memory.forms.remember(form)
         return form
 
-    def _story(self, rest: bytes) -> Story | None:
-        """What comes behind a sample's time; None where that is more than metadata and the created timestamp."""
-        try:
-            return self._stories[rest]
-        except KeyError:
-            story = self._stories[rest] = self._read_story(rest)
-            return story
+    def _read_story(self, rest: bytes) -> int:
+        """The number of what comes behind a sample's time.
 
-    def _read_story(self, rest: bytes) -> Story | None:
+        -1 where that is more than a start time, metadata and the created timestamp, or wrong: then the long way.
+        """
+        tail = b"\x30" + rest[1:] if rest[:1] == b"\x18" else rest
         try:
-            fields = [number for number, *_ in walk(rest)]
-            told = message("Tail2").FromString(rest)
-        except (WireError, DecodeError):
-            return None  # the long way will tell
-        if any(number not in {_METADATA, _CREATED} for number in fields):
-            return None
-        try:
+            fields = [number for number, *_ in walk(tail)]
+            told = message("Tail2").FromString(tail)
             start = nanoseconds(told.created_timestamp) if told.created_timestamp else 0
-            return self.memory.story(self._family(told.metadata), start)
-        except Invalid:
-            return None
+            family = self._family(told.metadata)
+        except (WireError, DecodeError, Invalid):
+            return -1
+        if any(number not in {_METADATA, _CREATED} for number in fields) or fields.count(_CREATED) > 1:
+            return -1
+        return self.memory.stories.of((family, start))
 
     def _family(self, metadata: Any) -> Family:
         """Raises Invalid."""
@@ -191,10 +206,7 @@ class _Reader(Reading):
         return self._symbols[reference]
 
     def _long_way(self, raw: bytes) -> None:
-        try:
-            series = message("TimeSeries2").FromString(raw)
-        except DecodeError as error:
-            raise WireError(f"a series is malformed: {error}") from None
+        series = _parse(raw)
         try:
             labels = self._pairs(series.labels_refs)
             family = self._family(series.metadata)
@@ -218,41 +230,14 @@ class _Reader(Reading):
 
     def complete(self) -> Written:
         """Encode what was read."""
-        ends = range(columns.TAIL, columns.TAIL * (len(self.forms) + 1), columns.TAIL)
-        values, times, odd = columns.read(b"".join(self._tails), ends, np.zeros(len(self.forms), np.bool_))
-        if odd.any():
-            for index in np.flatnonzero(odd).tolist():
-                self._long_way(self._of[index])
-            kept = ~odd
-            self.forms = list(compress(self.forms, kept.tolist()))
-            values, times = values[kept], times[kept]
-        return self.finish(values, times)
+        if not self._values:
+            nothing = np.zeros(0, np.uint64)
+            return self.finish(nothing, nothing)
+        return self.finish(np.concatenate(self._values), np.concatenate(self._times))
 
 
-def _split(one: bytes) -> tuple[bytes, bytes, bytes] | None:
-    """References, value and time (`columns.TAIL` bytes), and what else there is, of a series of one sample.
-
-    Made for `0a <references> 12 <sample> …`, the sample being a value (or not, if it is zero), a time and perhaps a
-    start time, which is given out as if it were the series'. None for any other series.
-    """
-    if len(one) < 12 or one[0] != 0x0A:
-        return None
-    size, at = one[1], 2
-    if size > 127:
-        size, at = size & 127 | one[2] << 7, 3
-        if size > 0x3FFF:
-            return None
-    refs = one[at : at + size]
-    at += size
-    begin = one[at : at + 3]
-    if begin == b"\x12\x10\x09":
-        tail, rest = one[at + 3 : at + 18], one[at + 18 :]
-    elif begin == b"\x12\x07\x10":
-        tail, rest = _NO_VALUE + one[at + 2 : at + 9], one[at + 9 :]
-    elif begin == b"\x12\x17\x09" and one[at + 18 : at + 19] == b"\x18":
-        tail, rest = one[at + 3 : at + 18], b"\x30" + one[at + 19 :]
-    elif begin == b"\x12\x0e\x10" and one[at + 9 : at + 10] == b"\x18":
-        tail, rest = _NO_VALUE + one[at + 2 : at + 9], b"\x30" + one[at + 10 :]
-    else:
-        return None
-    return (refs, tail, rest) if len(tail) == columns.TAIL else None
+def _parse(raw: bytes) -> Any:
+    try:
+        return message("TimeSeries2").FromString(raw)
+    except DecodeError as error:
+        raise WireError(f"a series is malformed: {error}") from None

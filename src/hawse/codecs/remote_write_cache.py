@@ -4,23 +4,26 @@ A `Form` is a series of one sample, as it is encoded: everything of it that is t
 comes to in OTLP. A series that comes with a value and with zero, which protobuf leaves out, has two.
 """
 
-from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hawse.codecs.remote_write_series import Slot, Usage, template
 
 if TYPE_CHECKING:
     from hawse.codecs.remote_write_segments import Segment
 
+K = TypeVar("K", bound=Hashable)
+
 EPOCH = 300.0  # seconds; what was not seen for one to two of them is forgotten
 _AROUND = 420  # bytes of a form's object, its two buffers' headers and its share of the table, measured
+_MOST = (1 << 32) - 1
 _LARGEST = 32 << 10  # bytes of a form that is remembered
 
 
 class Form:
-    """`head` is what it begins with on the wire (1.0), or what tells it (2.0). `point` is the template of its point.
+    """`head` is what it begins with on the wire (1.0), or `remote_write_2`'s record. `point` is a template.
 
-    `span` is its length on the wire (1.0), `zero` whether the value is left out there, `next` what came after it last
+    `span` is its length there, `zero` whether its value is left out on the wire (1.0), `next` what came after it last
     time, `segment` the one that begins with it, `kept` whether it is remembered at all.
     """
 
@@ -108,11 +111,11 @@ class Forms:
             self._usage.bytes -= form.segment.cost
             form.segment = None
 
-    def turn(self, now: float) -> None:
-        """Tell the time, in seconds: forget what has not been seen for a while."""
+    def turn(self, now: float) -> bool:
+        """Tell the time, in seconds: forget what has not been seen for a while. Says whether it was time."""
         epoch = int(now / EPOCH) + 1
         if epoch == self.epoch:
-            return
+            return False
         self.epoch = epoch
         oldest = epoch - 1
         kept = {}
@@ -130,3 +133,41 @@ class Forms:
                 self._usage.bytes -= form.cost
         self._forms = kept
         self.get = kept.get
+        return True
+
+
+class Numbers(Generic[K]):
+    """A number for each key, the same as long as the key comes again within an epoch; in at most `limit` bytes.
+
+    0 for a key that there is no room for.
+    """
+
+    def __init__(self, limit: int, size_of: Callable[[K], int]) -> None:
+        self._limit = limit
+        self._size_of = size_of
+        self._size = 0
+        self._last = 0
+        self._young: dict[K, int] = {}
+        self._old: dict[K, int] = {}
+
+    def of(self, key: K) -> int:
+        """The key's number."""
+        number = self._young.get(key)
+        return self._again(key) if number is None else number
+
+    def _again(self, key: K) -> int:
+        number = self._old.pop(key, 0)
+        if not number:
+            size = self._size_of(key)
+            if self._size + size > self._limit or self._last == _MOST:
+                return 0
+            self._size += size
+            self._last += 1
+            number = self._last
+        self._young[key] = number
+        return number
+
+    def turn(self) -> None:
+        """An epoch is over."""
+        self._old, self._young = self._young, {}
+        self._size = sum(map(self._size_of, self._old))

@@ -5,7 +5,7 @@ where the value is zero and so is left out; a time between 1971 and 2109 takes s
 """
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from hawse.wire import Buffer
 
 Numbers: TypeAlias = npt.NDArray[np.uint64]
+Bytes: TypeAlias = npt.NDArray[np.uint8]
 Places: TypeAlias = npt.NDArray[np.intp]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -27,13 +28,13 @@ def words(buffer: Buffer) -> Numbers:
     return np.ndarray((size,), np.dtype("<u8"), buffer, 0, (1,))
 
 
-def read(buffer: Buffer, ends: Sequence[int], zeros: Flags) -> tuple[Numbers, Numbers, Flags]:
+def read(buffer: Buffer, ends: Sequence[int] | Places, zeros: Flags) -> tuple[Numbers, Numbers, Flags]:
     """Bits of the values, times in Unix ns, and which samples are not of the form: those are to be read otherwise.
 
     A sample ends at each of `ends`; where `zeros` says so, its value is left out. There are at least 15 bytes before
     each end.
     """
-    at = np.array(ends, np.intp)
+    at = np.asarray(ends, np.intp)
     word = words(buffer)
     last = word[at - 8]
     odd = (last & (_CONTINUED | _LAST)) != _CONTINUED
@@ -47,32 +48,100 @@ def read(buffer: Buffer, ends: Sequence[int], zeros: Flags) -> tuple[Numbers, Nu
     return values, time * np.uint64(1_000_000), odd
 
 
-def varints(packed: bytes, lengths: Sequence[int]) -> tuple[Places | None, list[int]]:
-    """Numbers of packed varints, and how many of them are in each of the pieces, whose lengths are given.
+class Simple(NamedTuple):
+    """Where the parts of series of one sample are (2.0); `ok` says which series are such.
+
+    References are from `refs` on, `size` bytes; the time of the sample ends at `ends`, and there begins what else there
+    is; `zeros` says where the value is left out.
+    """
+
+    ok: Flags
+    refs: Places
+    size: Places
+    ends: Places
+    zeros: Flags
+
+
+# How a sample begins, as the three bytes of a little-endian number; those with a start time are seven bytes longer.
+_VALUE, _ZERO, _VALUE_SINCE, _ZERO_SINCE = (np.uint64(number) for number in (0x091012, 0x100712, 0x091712, 0x100E12))
+PADDING = 32  # bytes behind the last series, so that everything can be looked at before it is known to be there
+
+
+def split(buffer: bytes, begins: Places, stops: Places) -> Simple:
+    """Look for `0a <references> 12 <value?> <time> <start time?> …` in each of many series.
+
+    `buffer` has `PADDING` behind the last one.
+    """
+    data = np.frombuffer(buffer, np.uint8)
+    size = data[begins + 1].astype(np.intp)
+    longer = size > 127
+    size = np.where(longer, size & 127 | data[begins + 2].astype(np.intp) << 7, size)
+    refs = begins + 2 + longer
+    at = np.minimum(refs + size, stops)  # what is too long is not `ok`, but must not lead outside
+    start = words(buffer)[at] & np.uint64(0xFFFFFF)
+    zeros = (start == _ZERO) | (start == _ZERO_SINCE)
+    since = (start == _VALUE_SINCE) | (start == _ZERO_SINCE)
+    ends = at + np.where(zeros, 9, 18)
+    ok = zeros | since | (start == _VALUE)
+    ok &= (
+        (data[begins] == 0x0A)
+        & (stops - begins >= 12)
+        & (size > 0)
+        & (size < 1 << 14)
+        & (refs + size <= stops)
+        & (ends <= stops)
+    )
+    ends = np.minimum(ends, stops)
+    # A start time follows where the sample's length says so, and nowhere else.
+    ok &= ((data[ends] == 0x18) & (ends < stops)) == since
+    return Simple(ok, refs, size, ends, zeros)
+
+
+def ranges(begins: Places, sizes: Places) -> Places:
+    """All places of ranges, one after the other."""
+    behind = np.cumsum(sizes)
+    total = int(behind[-1]) if len(behind) else 0
+    return np.repeat(begins - (behind - sizes), sizes) + np.arange(total)
+
+
+def varints(packed: Bytes, sizes: Places) -> tuple[Places, Places] | None:
+    """Numbers of packed varints, and how many of them are in each of the pieces, whose sizes in bytes (> 0) are given.
 
     None where one has more than three bytes, or goes on from one piece into the next.
     """
-    data = np.frombuffer(packed, np.uint8)
-    last = data < 128
-    stops = np.cumsum(lengths)
-    if len(data) == 0:
-        return np.zeros(0, np.intp), [0] * len(lengths)
-    full = [stop - 1 for stop, length in zip(stops.tolist(), lengths, strict=True) if length]
-    if not last[full].all():
-        return None, []
+    if not len(packed):
+        return np.zeros(0, np.intp), np.zeros(0, np.intp)
+    last = packed < 128
+    stops = np.cumsum(sizes)
+    if not last[stops - 1].all():
+        return None
     ends = np.flatnonzero(last)
     begins = np.empty_like(ends)
     begins[0] = 0
-    begins[1:] = ends[:-1] + 1
-    size = ends - begins
-    if size.max() > 2:
-        return None, []
-    numbers = (data[begins] & 127).astype(np.intp)
-    for place in (1, 2):
-        longer = np.flatnonzero(size >= place)
-        numbers[longer] |= (data[begins[longer] + place] & np.intp(127)) << (7 * place)
-    before = np.concatenate(([0], np.cumsum(last)))
-    return numbers, np.diff(before[np.concatenate(([0], stops))]).tolist()
+    np.add(ends[:-1], 1, out=begins[1:])
+    more = ends - begins
+    first, second = packed[begins].astype(np.intp), packed[ends].astype(np.intp)
+    numbers = np.where(more, first & 127 | second << 7, first)
+    if (longest := more.max()) > 1:
+        if longest > 2:
+            return None
+        longer = np.flatnonzero(more == 2)
+        middle = packed[begins[longer] + 1].astype(np.intp) & 127
+        numbers[longer] = first[longer] & 127 | middle << 7 | second[longer] << 14
+    return numbers, np.add.reduceat(last, stops - sizes, dtype=np.intp)
+
+
+def records(numbers: Places, counts: Places, stories: Places) -> bytes:
+    """A record for each series, of 32-bit numbers: how many symbols, the story, the symbols."""
+    size = counts + 2
+    begins = np.cumsum(size) - size
+    out = np.empty(len(numbers) + 2 * len(counts), "<u4")
+    rest = np.ones(len(out), np.bool_)
+    rest[begins] = rest[begins + 1] = False
+    out[begins] = counts
+    out[begins + 1] = stories
+    out[rest] = numbers
+    return out.tobytes()
 
 
 def write(buffer: bytearray, ends: Places, values: Numbers, times: Numbers) -> None:
