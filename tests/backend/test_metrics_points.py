@@ -13,7 +13,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from hawse.backend.metrics.points import Decoder
 from hawse.backend.metrics.registry import Registry
 from hawse.backend.metrics.samples import stale
-from hawse.backend.schema import _METRICS
+from hawse.backend.schema import METRICS
 from hawse.batch import Signal
 from hawse.codecs import otlp
 from hawse.wire import WireError, field
@@ -32,7 +32,7 @@ points = st.tuples(
 
 def memory():
     connection = sqlite3.connect(":memory:")
-    connection.executescript(_METRICS)
+    connection.executescript(METRICS)
     return connection
 
 
@@ -140,6 +140,16 @@ def test_numbers_with_attributes_first_and_flags(found):
     for _ in range(2):
         same(decoded_bytes(registry, raw), told(found))
     connection.close()
+
+
+@pytest.mark.parametrize("when", [2**63 - 1, 2**63, 2**64 - 1])
+def test_times_beyond_what_is_kept(registry, when):
+    group, metric = group_of(name="m")
+    filled(metric.gauge.data_points.add(), "x", 0, when, 1.0, 0, False)
+    for _ in range(2):
+        assert decoded(registry, group)[0][2] == 2**63 - 1
+    metric.gauge.data_points[0].time_unix_nano = 0
+    assert decoded(registry, group)[0][2] > 10**18  # none: that of arrival
 
 
 def test_known_points_are_not_decoded_again(registry, monkeypatch):

@@ -68,7 +68,7 @@ columns = st.integers(1, 50).flatmap(
 def test_rows_give_back_what_went_in_bit_for_bit(found):
     numbers, times, bits = found
     connection = sqlite3.connect(":memory:")
-    connection.executescript(schema._METRICS)
+    connection.executescript(schema.METRICS)
     SampleRows(connection).insert(Samples(numbers, times, bits.view(np.float64), len(numbers)), 1)
     got = unpack(*connection.execute("SELECT series, times, samples FROM sample_chunk").fetchone())
     order = np.argsort(numbers, kind="stable")
@@ -174,7 +174,7 @@ def test_room_for_series_comes_back_when_samples_go(tmp_path):
 def test_a_store_without_metrics_gets_them(tmp_path, monkeypatch):
     path = tmp_path / "s.db"
     monkeypatch.setattr(schema, "VERSION", 1)
-    monkeypatch.setattr(schema, "_METRICS", "")
+    monkeypatch.setattr(schema, "METRICS", "")
     open_for_writing(path).close()
     monkeypatch.undo()
     store = Store(path, Limits())

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from hawse.backend.metrics.registry import Registry
 from hawse.backend.metrics.text import TextDecoder
-from hawse.backend.schema import _METRICS
+from hawse.backend.schema import METRICS
 from hawse.batch import Resource
 
 names = st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,20}", fullmatch=True)
@@ -23,7 +23,7 @@ lines = st.tuples(
 
 def memory():
     connection = sqlite3.connect(":memory:")
-    connection.executescript(_METRICS)
+    connection.executescript(METRICS)
     return connection
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from hawse import wire
 from hawse.backend import fields, http_source
+from hawse.backend.store import Limits, Store
 from hawse.batch import Resource
 from hawse.codecs.container_log import SLACK, Parser
 from hawse.diagnostics import HawseError
@@ -60,9 +61,11 @@ def test_digits_that_are_no_numbers():
     assert [_count("\xb2"), _count("9" * 5000), _count("2")] == [None, None, 2]
 
 
-def test_times_that_no_store_holds_are_those_of_arrival():
+def test_times_that_no_store_holds_are_those_of_arrival(tmp_path):
+    store = Store(tmp_path / "s.db", Limits())
     body = b'{"timestamp":99999999999999}\n{"timestamp":179065536000000}\n{"timestamp":"\xff"}\n' + DEEP
-    (lot,) = http_source.arrival("text/plain", {}, body + b'\n{"timestamp":1790000000}').lots
+    (lot,) = http_source.arrival("text/plain", {}, body + b'\n{"timestamp":1790000000}', store.registry).lots
+    store.close()
     now = lot.observed[0]
     assert lot.times == [now, now, now, now, 1790000000 * 10**9]
 

@@ -45,7 +45,7 @@ INSERT INTO next_id VALUES (1);
 # Since version 2. A sample_chunk's columns are what metrics/samples.py packs: samples as they came (level 0), or sorted
 # by series (level 1). `since` and `received`: when the first and the last of them arrived. series.last is brought up to
 # date when level 0 is gathered; digest is of what identifies the series.
-_METRICS = """
+METRICS = """
 CREATE TABLE metric (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL, type TEXT NOT NULL, unit TEXT NOT NULL, description TEXT NOT NULL
 );
@@ -131,7 +131,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             "PRAGMA journal_size_limit=33554432; PRAGMA cache_size=-8192; PRAGMA busy_timeout=10000;"
         )
         if version != VERSION:
-            schema = _METRICS if tables else _SCHEMA + _METRICS
+            schema = METRICS if tables else _SCHEMA + METRICS
             connection.executescript(f"BEGIN; {schema} PRAGMA user_version={VERSION}; COMMIT;")
     except (sqlite3.DatabaseError, OSError) as error:
         if connection is not None:

@@ -13,6 +13,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from hawse.backend.columns import LATEST
 from hawse.backend.metrics.histograms import EXPANDERS
 from hawse.backend.metrics.registry import Kind, Origin, Registry
 from hawse.backend.metrics.samples import STALE, Samples
@@ -99,7 +100,7 @@ class Decoder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._now = time.time_ns()
+        self._now = np.uint64(time.time_ns())
         self._blocks = {size: _Blocks() for size in _SIZES}
         self._numbers: list[int] = []  # of points decoded the long way
         self._times: list[int] = []
@@ -123,10 +124,11 @@ class Decoder:
     def samples(self) -> Samples:
         """All that was read."""
         parts = [_columns(blocks, size) for size, blocks in self._blocks.items() if blocks.numbers]
-        slow = (np.array(self._numbers, np.uint32), np.array(self._times, "<u8").view("<i8"), np.array(self._values))
+        slow = (np.array(self._numbers, np.uint32), np.array(self._times, np.uint64), np.array(self._values))
         parts.append(slow)
         series, times, values = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        times = np.where(times == 0, self._now, times)
+        # A time beyond the year 2262 counts as that year, none as now.
+        times = np.minimum(np.where(times == 0, self._now, times), LATEST).astype(np.int64)
         if self._rejected:
             kept = series != _REJECTED
             series, times, values = series[kept], times[kept], values[kept]
@@ -290,7 +292,7 @@ def _time_at(size: int) -> int:
 def _columns(blocks: _Blocks, size: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     pieces = np.frombuffer(b"".join(blocks.blobs), np.uint8).reshape(-1, size)
     at = _time_at(size)
-    times = np.ascontiguousarray(pieces[:, at : at + 8]).view("<i8").reshape(-1)
+    times = np.ascontiguousarray(pieces[:, at : at + 8]).view("<u8").reshape(-1)
     raw = np.ascontiguousarray(pieces[:, size - 8 :])
     values = raw.view("<f8").reshape(-1)
     integers = pieces[:, size - 9] == _INT

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hawse.backend.columns import LATEST, compress, decompress
+from hawse.backend.columns import compress, decompress
 
 STALE_BITS = 0x7FF0_0000_0000_0002  # the NaN that ends a series in Prometheus (model/value, StaleNaN)
 CHUNK = 8192  # samples in a row of level 1
@@ -92,9 +92,7 @@ class SampleRows:
     def insert(self, samples: Samples, received: int) -> None:
         """Write samples as they come."""
         order = np.argsort(samples.series, kind="stable")
-        ordered = Samples(
-            samples.series[order], np.minimum(samples.times[order], LATEST), samples.values[order], samples.points
-        )
+        ordered = Samples(samples.series[order], samples.times[order], samples.values[order], samples.points)
         self._insert(ordered, received, received, 0)
         self._rows += 1
         self._samples += len(samples)
