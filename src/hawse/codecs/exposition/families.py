@@ -1,5 +1,6 @@
 """A body's lines, cut into metric families: what HELP, TYPE and UNIT say, and the lines that belong to it."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 from hawse.codecs.exposition.errors import ExpositionError
 from hawse.codecs.exposition.text import comment, sample
 
+_AT_ONCE = 2000  # lines until others get their turn
 _NAME = re.compile(rb"[a-zA-Z_:][\w:]*", re.ASCII)
 _SUFFIXES = {
     "counter": ("", "_total", "_created"),
@@ -34,13 +36,18 @@ class Family(NamedTuple):
     last: int
 
 
-def families(lines: list[bytes], *, openmetrics: bool) -> list[Family]:
-    """All families, which have all lines among them. Raises ExpositionError with line and column."""
+async def families(lines: list[bytes], *, openmetrics: bool) -> list[Family]:
+    """All families, which have all lines among them. Raises ExpositionError with line and column.
+
+    Yields to the loop now and then: a family may have one line, or none, and a body millions of lines.
+    """
     scan = _Scan(openmetrics)
     number = 0
     try:
         for number, line in enumerate(lines):
             scan.take(number, line)
+            if number % _AT_ONCE == _AT_ONCE - 1:
+                await asyncio.sleep(0)
     except ExpositionError as error:
         raise at_line(number, error) from None
     scan.end(len(lines))

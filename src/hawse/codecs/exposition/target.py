@@ -1,6 +1,8 @@
 """One target's series, kept from scrape to scrape."""
 
+import asyncio
 import struct
+import time
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -47,6 +49,7 @@ class _Change(NamedTuple):
 
 _PROTOBUF = "application/vnd.google.protobuf"
 SCOPE = "github.com/hawse/hawse/receivers/prometheus"
+_TURN = 0.005  # seconds of work without a turn for others
 _head = field(1, field(1, SCOPE.encode()))
 _report = struct.Struct("<Q")
 _double = struct.Struct("<d")
@@ -196,7 +199,7 @@ class Exposition:
     ) -> tuple[Layout, Numbers, "_Change"]:
         """The layout of these lines, with what stays of the last one; the numbers; what is otherwise."""
         old = old or self._layout
-        found = families(lines, openmetrics=openmetrics)
+        found = await families(lines, openmetrics=openmetrics)
         # Each piece alone may be half a histogram; series may be there twice, which shows only if all are looked at.
         pieces = in_pieces(found)
         self._plain |= pieces
@@ -208,6 +211,7 @@ class Exposition:
         last: dict[int, Floats] = {}
         fresh: set[Identity] = set()
         samples = 0
+        since = time.perf_counter()
         for place, family in enumerate(found):
             if (known := kept.get(place)) is not None and old is not None:
                 segments.append(old.segments[known[0]])
@@ -220,6 +224,9 @@ class Exposition:
                 segments.append(segment)
                 numbers.append(its)
                 fresh |= identities
+                if time.perf_counter() - since > _TURN:
+                    await asyncio.sleep(0)
+                    since = time.perf_counter()
             samples += segments[-1].kept
             if samples > self._most:
                 raise LimitExceeded(self._exceeded)
