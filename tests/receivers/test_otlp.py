@@ -263,7 +263,7 @@ def test_malformed_protobuf_is_never_accepted(body, caplog):
     assert response.body[:2] == b"\x08\x03"
     assert b"malformed logs request: " in response.body
     assert counts["hawse_receiver_malformed_requests"] == 1
-    assert "from 127.0.0.1, answered with 400" in caplog.text
+    assert "from 127.0.0.1, refused" in caplog.text
 
 
 def test_malformed_json_says_where():

@@ -8,9 +8,12 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, cast
 
 from hawse.net import cors
-from hawse.net.head import Incoming, decoded
+from hawse.net.answering import handled
+from hawse.net.head import Incoming
 from hawse.net.http import HttpError, Response, StreamResponse, reason
+from hawse.net.http2.connection import Http2Connection
 from hawse.net.parsing import RequestReader
+from hawse.net.writer import Writer
 from hawse.values import Duration
 
 if TYPE_CHECKING:
@@ -22,23 +25,22 @@ _LINGER = 2.0  # seconds in which a refused client may still send, so that it ge
 _LINGER_BYTES = 64 << 20
 _RATE_GRACE = 10.0  # seconds of a request in which no rate is asked for
 _YOUNG = 1.0  # seconds that a connection has before it may be closed to make room for another
+_HTTP2 = b"PRI "
 _NO_BODY = frozenset({204, 304})
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(Writer):
     """Reads while it answers only as far as one receive goes: then the client has to wait."""
 
     def __init__(self, listener: "Listener") -> None:
-        self._listener = listener
-        self._settings = listener.settings
-        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        super().__init__(listener)
         self._reader: RequestReader = cast(RequestReader, None)
         self._waiting: deque[Incoming | HttpError] = deque()
         self._task: asyncio.Task[None] | None = None
         self._paused = False
         self._lingering = -1  # bytes thrown away since we refused; -1 while we don't
-        self._writable: asyncio.Future[None] | None = None
-        self._full = False
+        self._fresh = True  # nothing has come yet, or too little to tell the version
+        self._first = b""
         self.peer = ""
         self._closing = False
         # What happens when: (loop time, what is late). Looked at by the listener's sweep, so that no timer is needed
@@ -65,13 +67,15 @@ class Connection(asyncio.BufferedProtocol):
         self._set_deadline()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
-        return self._reader.buffer()
+        return self._listener.scratch if self._fresh else self._reader.buffer()
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._lingering >= 0:
             self._lingering += nbytes
             if self._lingering > _LINGER_BYTES:
                 self._transport.abort()
+            return
+        if self._fresh and self._is_http2(nbytes):
             return
         was_idle = self._reader.idle
         self._reader.received(nbytes)
@@ -83,6 +87,27 @@ class Connection(asyncio.BufferedProtocol):
             self._began = self._listener.loop.time()
         if self._task is None:
             self._set_deadline()
+
+    def _is_http2(self, nbytes: int) -> bool:
+        """Whether the first bytes are HTTP/2's preface, which is no HTTP/1.1 from its first letters on."""
+        self._first += bytes(self._listener.scratch[:nbytes])
+        if len(self._first) < len(_HTTP2) and _HTTP2.startswith(self._first):
+            return True  # too few to tell
+        self._fresh = False
+        if self._first.startswith(_HTTP2):
+            other = Http2Connection(self._listener, self._transport, self.peer)
+            self._listener.replaced(self, other)
+            self._transport.set_protocol(other)
+            other.begin(self._first)
+            self._first = b""
+            return True
+        if len(self._first) > nbytes:  # what came in pieces is fed at once
+            self._listener.scratch[: len(self._first)] = self._first
+            nbytes, self._first = len(self._first), b""
+            self.buffer_updated(nbytes)
+            return True
+        self._first = b""
+        return False
 
     def eof_received(self) -> bool:
         return False  # a client that has closed its side is taken to be gone
@@ -97,17 +122,6 @@ class Connection(asyncio.BufferedProtocol):
             self._task.cancel()
         self._wake()
         self._listener.closed(self)
-
-    def pause_writing(self) -> None:
-        self._full = True
-
-    def resume_writing(self) -> None:
-        self._full = False
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
 
     # --- requests -----------------------------------------------------------------------------------------------
 
@@ -148,7 +162,7 @@ class Connection(asyncio.BufferedProtocol):
 
     async def _answer(self, incoming: Incoming) -> None:
         try:
-            response = await self._handled(incoming)
+            response = await handled(incoming, self._listener)
             close = incoming.close or self._closing
             await self._send(incoming, response, close=close)
         except (ConnectionError, TimeoutError):
@@ -167,25 +181,6 @@ class Connection(asyncio.BufferedProtocol):
             if self._task is None:
                 self._began = self._listener.loop.time()  # while we were busy, the client had to wait
                 self._set_deadline()
-
-    async def _handled(self, incoming: Incoming) -> Response:
-        """The handler's response; a failure is answered with 500 and told once, here."""
-        request = incoming.request
-        mount = incoming.route.mount
-        try:
-            if len(mount.running) > (most := mount.settings.max_concurrent_requests):
-                message = f"{most} requests are being answered already"
-                raise HttpError(503, message, {"retry-after": "1"}, limit="max_concurrent_requests")
-            return await incoming.route.handler(await decoded(incoming, self._listener.budget))
-        except HttpError as error:
-            if error.limit:
-                self._listener.refused(error.limit)
-            return mount.explain(request, error) if mount.explain and error.limit else error.response
-        except ConnectionAbortedError:
-            raise  # the handler wants this connection cut without an answer
-        except Exception:
-            log.exception("%s: %s %s from %s failed", mount.owner, request.method, request.path, request.peer)
-            return Response(500, "internal error; the server's log has details\n", content_type="text/plain")
 
     # --- answers ------------------------------------------------------------------------------------------------
 
@@ -225,21 +220,6 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(b"0\r\n\r\n")
         if close:
             self._transport.close()
-
-    async def _drained(self) -> None:
-        """Wait until the client has taken what is buffered. Raises ConnectionError or TimeoutError."""
-        if self._transport.is_closing():
-            raise ConnectionResetError
-        if self._full:
-            self._writable = self._listener.loop.create_future()
-            try:
-                async with asyncio.timeout(self._settings.write_timeout or None):
-                    await self._writable
-            except TimeoutError:
-                self._listener.refused("write_timeout")
-                raise
-            if self._transport.is_closing():
-                raise ConnectionResetError
 
     def _extra_headers(self, incoming: Incoming, response: Response) -> str:
         settings = incoming.route.mount.settings

@@ -14,6 +14,7 @@ from hawse.net.budget import Budget
 from hawse.net.connection import Connection
 from hawse.net.files import allow_files
 from hawse.net.handshakes import Handshakes
+from hawse.net.http2.connection import Http2Connection
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig, split_endpoint
 from hawse.net.tls import server_context
@@ -21,6 +22,8 @@ from hawse.net.tls import server_context
 log = logging.getLogger("hawse.net.server")
 
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[str | int, ...]]
+
+AnyConnection: TypeAlias = Connection | Http2Connection
 
 _SCRATCH = 256 << 10
 _BACKLOG = 1024
@@ -48,7 +51,7 @@ class Listener:
         self.port = 0
         self.scratch = memoryview(bytearray(_SCRATCH))  # a receive is parsed before the next one, of whichever client
         self.loop = asyncio.get_running_loop()
-        self._connections: set[Connection] = set()
+        self._connections: set[AnyConnection] = set()
         self._peers: Counter[str] = Counter()
         self._servers: list[asyncio.Server | Handshakes] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -87,7 +90,7 @@ class Listener:
             self._stop_sweeping()
             await asyncio.sleep(0)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: AnyConnection) -> None:
         """Called by a connection when it begins."""
         self._connections.add(connection)
         self._empty.clear()
@@ -105,6 +108,11 @@ class Listener:
         elif len(self._connections) > most and not self._make_room():
             connection.turn_away(f"all {most} connections are in use", limit="max_connections")
 
+    def replaced(self, connection: AnyConnection, by: AnyConnection) -> None:
+        """Called by a connection that turns out to speak another version of HTTP."""
+        self._connections.discard(connection)
+        self._connections.add(by)
+
     def _make_room(self) -> bool:
         """Close those that have waited longest for a request's header: a client must reckon with that between two.
 
@@ -116,7 +124,7 @@ class Listener:
             connection.abort()
         return bool(waiting)
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: AnyConnection) -> None:
         """Called by a connection when it has ended."""
         self._connections.discard(connection)
         self._peers[connection.peer] -= 1

@@ -97,6 +97,9 @@ class ServerConfig(Section, frozen=True):
     max_pipelined_requests: Annotated[
         int, Meta(ge=1, description="Sent on a connection before the first of them is answered.")
     ] = 100
+    max_concurrent_streams: Annotated[
+        int, Meta(ge=1, description="Requests at the same time on a connection of HTTP/2.")
+    ] = 100
     read_header_timeout: Annotated[Duration, Meta(description="For a request's header. 0 is no limit.")] = Duration(10)
     read_timeout: Annotated[Duration, Meta(description="For a whole request. 0 is no limit.")] = Duration(300)
     min_body_rate: Annotated[

@@ -17,7 +17,7 @@ def server_context(settings: TLSServer, path: str) -> ssl.SSLContext:
     """For `create_server`. Raises HawseError naming the file that cannot be used, placed below `path`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _versions(context, settings)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(["h2", "http/1.1"])
     _load_identity(context, settings.cert_file, settings.key_file, f"{path}.tls")
     if settings.client_ca_file:
         _load_authorities(context, settings.client_ca_file, f"{path}.tls.client_ca_file")

@@ -1,14 +1,15 @@
-"""Takes OTLP over HTTP (opentelemetry-proto, docs/specification.md, "OTLP/HTTP"), in protobuf or JSON.
+"""Takes OTLP over gRPC and HTTP (opentelemetry-proto, docs/specification.md), over HTTP in protobuf or JSON.
 
-The answer tells what became of the batch: 200 means that it is safe, 503 that the client should keep it and try again,
-429 the same because memory is used up, 400 that it will never be taken. Nothing is kept here.
+The answer tells what became of the batch: 200 (OK) means that it is safe, 503 (UNAVAILABLE) that the client should keep
+it and try again, 429 the same because memory is used up, 400 (INVALID_ARGUMENT) that it will never be taken. Nothing is
+kept here.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -30,12 +31,18 @@ from hawse.component import (
     Section,
     Stability,
 )
+from hawse.net.grpc import METHOD, Code, GrpcError, retry_info
 from hawse.net.http import Handler, HttpError, Request, Response
 from hawse.net.server import HttpServers
 from hawse.net.settings import ServerConfig, split_endpoint
-from hawse.values import ByteSize
+from hawse.values import ByteSize, Duration
 from hawse.wire import WireError, field, varint
 
+SERVICES = {
+    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+}
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
 # Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
@@ -45,7 +52,68 @@ _TURN = 0.005  # seconds of work without a turn for others
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
 
 
-class HttpConfig(ServerConfig, frozen=True):
+class LimitedConfig(ServerConfig, frozen=True):
+    """What both protocols bound."""
+
+    max_request_items: Annotated[
+        int,
+        Meta(ge=1, description="Records, spans or points of a request; a resource counts as 8, a scope as 4."),
+    ] = 200_000
+    max_resource_size: Annotated[ByteSize, Meta(description="Largest set of resource attributes.")] = ByteSize(
+        256 << 10
+    )
+
+
+class KeepaliveParameters(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake: connections end by `idle_timeout`, and are kept as long as they are used."""
+
+    max_connection_idle: Duration = Duration(0)
+    max_connection_age: Duration = Duration(0)
+    max_connection_age_grace: Duration = Duration(0)
+    time: Duration = Duration(0)
+    timeout: Duration = Duration(0)
+
+
+class EnforcementPolicy(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake: pings are answered, and bounded as all frames that bring nothing."""
+
+    min_time: Duration = Duration(0)
+    permit_without_stream: bool = True
+
+
+class Keepalive(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake."""
+
+    server_parameters: KeepaliveParameters = KeepaliveParameters()
+    enforcement_policy: EnforcementPolicy = EnforcementPolicy()
+
+
+class GrpcConfig(LimitedConfig, frozen=True):
+    """OTLP over gRPC."""
+
+    endpoint: str = "localhost:4317"
+    transport: Literal["tcp", "tcp4", "tcp6"] = "tcp"
+    max_recv_msg_size_mib: Annotated[
+        int,
+        Meta(ge=0, description="Largest message in MiB, as sent and when decompressed; 0 is max_request_body_size."),
+    ] = 0
+    read_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
+        ByteSize(512 << 10)
+    )
+    write_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
+        ByteSize(32 << 10)
+    )
+    keepalive: Keepalive = Keepalive()
+
+    @property
+    def server(self) -> ServerConfig:
+        """The settings of the listener."""
+        if not self.max_recv_msg_size_mib:
+            return self
+        return msgspec.structs.replace(self, max_request_body_size=ByteSize(self.max_recv_msg_size_mib << 20))
+
+
+class HttpConfig(LimitedConfig, frozen=True):
     """OTLP over HTTP."""
 
     endpoint: str = "localhost:4318"
@@ -55,13 +123,6 @@ class HttpConfig(ServerConfig, frozen=True):
     max_json_body_size: Annotated[
         ByteSize, Meta(description="Largest body in JSON, which takes many times its size while it is read.")
     ] = ByteSize(4 << 20)
-    max_request_items: Annotated[
-        int,
-        Meta(ge=1, description="Records, spans or points of a request; a resource counts as 8, a scope as 4."),
-    ] = 200_000
-    max_resource_size: Annotated[ByteSize, Meta(description="Largest set of resource attributes.")] = ByteSize(
-        256 << 10
-    )
 
     def path(self, signal: Signal) -> str:
         """Where a signal is posted."""
@@ -79,6 +140,7 @@ class HttpConfig(ServerConfig, frozen=True):
 class Protocols(Section, frozen=True):
     """The protocols to listen for: each key that is there, even an empty one, switches its protocol on."""
 
+    grpc: GrpcConfig | None = None
     http: HttpConfig | None = None
 
 
@@ -88,39 +150,45 @@ class OtlpConfig(Config, frozen=True):
     protocols: Protocols
 
     def problems(self) -> Iterator[Problem]:
-        if self.protocols.http is None:
-            yield Problem("protocols", "no protocol is switched on", "write `protocols: {http: {}}`")
+        if self.protocols.http is None and self.protocols.grpc is None:
+            yield Problem("protocols", "no protocol is switched on", "write `protocols: {grpc: {}, http: {}}`")
 
 
 def needs(config: OtlpConfig) -> Iterator[Need]:
     """One port for each protocol, and the files of TLS."""
-    if config.protocols.http is not None:
-        host, port = split_endpoint(config.protocols.http.endpoint)
-        yield Listens(port, "tcp", "OTLP/HTTP", host or "0.0.0.0")
-        tls = config.protocols.http.tls
-        for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
-            if path:
-                yield Reads(path, "TLS")
+    for server, purpose in ((config.protocols.grpc, "OTLP/gRPC"), (config.protocols.http, "OTLP/HTTP")):
+        if server is not None:
+            host, port = split_endpoint(server.endpoint)
+            yield Listens(port, "tcp", purpose, host or "0.0.0.0")
+            tls = server.tls
+            for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
+                if path:
+                    yield Reads(path, "TLS")
 
 
 class Otlp(Receiver):
-    """Listens while it is started. `port` is the port bound, which matters where port 0 was asked for."""
+    """Listens while it is started. `port` and `grpc_port` are those bound, which matters where 0 was asked for."""
 
     def __init__(self, config: OtlpConfig, context: Context, outputs: Mapping[Signal, Consumer]) -> None:
         self._config = config
         self._context = context
         self._outputs = outputs
-        self._limits = config.protocols.http or HttpConfig()
         self._servers: HttpServers = context.shared(HttpServers)
         self._malformed = context.meter.counter("hawse_receiver_malformed_requests", "Requests that are no OTLP.")
         self._complained = float("-inf")
-        self.port = 0
+        self.port = self.grpc_port = 0
 
     async def start(self) -> None:
-        """Bind the port."""
-        http = self._config.protocols.http
+        """Bind the ports."""
+        grpc, http = self._config.protocols.grpc, self._config.protocols.http
+        if grpc is not None:
+            calls = {(METHOD, SERVICES[signal]): self._call(signal, grpc) for signal in self._outputs}
+            self.grpc_port = await self._servers.mount(
+                grpc.server, calls, owner=self._context.id, path="protocols.grpc"
+            )
+            self._context.log.info("listening for OTLP/gRPC on %s", grpc.endpoint)
         if http is not None:
-            routes = {("POST", http.path(signal)): self._handler(signal) for signal in self._outputs}
+            routes = {("POST", http.path(signal)): self._handler(signal, http) for signal in self._outputs}
             self.port = await self._servers.mount(
                 http, routes, owner=self._context.id, path="protocols.http", explain=explain
             )
@@ -130,7 +198,30 @@ class Otlp(Receiver):
         """Take no more, and answer what has been taken."""
         await self._servers.unmount(self._context.id)
 
-    def _handler(self, signal: Signal) -> Handler:
+    def _call(self, signal: Signal, limits: GrpcConfig) -> Handler:
+        output = self._outputs[signal]
+
+        async def take(request: Request) -> Response:
+            try:
+                batch = decode(signal, request, limits, as_json=False)
+                await read_resources(batch)
+            except WireError as error:
+                message = f"malformed {signal} request: {error}"
+                self._complain(message, request.peer)
+                raise GrpcError(Code.INVALID_ARGUMENT, message) from None
+            try:
+                if batch.items:
+                    await output.consume(batch)
+            except Busy as busy:
+                wait = _RETRY_AFTER if busy.retry_after is None else busy.retry_after
+                raise GrpcError(Code.UNAVAILABLE, busy.reason, (retry_info(wait),)) from None
+            except Refused as refused:
+                raise GrpcError(Code.INVALID_ARGUMENT, refused.reason) from None
+            return _TAKEN
+
+        return take
+
+    def _handler(self, signal: Signal, limits: HttpConfig) -> Handler:
         output = self._outputs[signal]
 
         async def take(request: Request) -> Response:
@@ -140,7 +231,7 @@ class Otlp(Receiver):
                 return Response(415, message + "\n", content_type="text/plain; charset=utf-8")
             as_json = kind == _JSON
             try:
-                batch = decode(signal, request, self._limits, as_json=as_json)
+                batch = decode(signal, request, limits, as_json=as_json)
                 await read_resources(batch)
             except WireError as error:
                 message = f"malformed {signal} request: {error}"
@@ -165,7 +256,7 @@ class Otlp(Receiver):
         now = time.monotonic()
         if now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now
-            self._context.log.warning("%s from %s, answered with 400", message, peer or "an unknown address")
+            self._context.log.warning("%s from %s, refused", message, peer or "an unknown address")
 
 
 def explain(request: Request, error: HttpError) -> Response:
@@ -178,12 +269,13 @@ def explain(request: Request, error: HttpError) -> Response:
 
 
 # An Export…ServiceResponse without partial_success: all was taken.
+_TAKEN = Response(200, b"")
 _DONE = {True: Response(200, b"{}", content_type=_JSON), False: Response(200, b"", content_type=_PROTOBUF)}
 
 
-def decode(signal: Signal, request: Request, limits: HttpConfig, *, as_json: bool) -> Batch:
+def decode(signal: Signal, request: Request, limits: LimitedConfig, *, as_json: bool) -> Batch:
     """The batch of a request. Raises WireError where it is malformed, HttpError over a limit."""
-    if as_json and len(request.body) > limits.max_json_body_size:
+    if as_json and isinstance(limits, HttpConfig) and len(request.body) > limits.max_json_body_size:
         message = f"the body has {len(request.body)} bytes of JSON, {limits.max_json_body_size} are allowed"
         raise HttpError(413, message, limit="max_json_body_size")
     codec = otlp_json.decode if as_json else otlp.decode
