@@ -368,3 +368,76 @@ def test_problems_and_needs():
     (need,) = factory.needs(config)
     assert (need.host, need.port, need.protocol) == ("endpoint.collection.sumologic.com", 443, "tcp")
     assert isinstance(need, Connects)
+
+
+# --- metrics
+
+
+def gauges(source, values, **attributes):
+    import struct
+
+    points = b"".join(
+        wire.field(1, wire.encode_attributes({"n": str(at)}, 7) + b"\x19" + struct.pack("<q", 10**9) + b"\x21" + struct.pack("<d", value))
+        for at, value in enumerate(values)
+    )  # fmt: skip
+    metric = wire.field(2, wire.field(1, b"up") + wire.field(5, points))
+    resource = Resource(Resource.of({"_sourceName": source, **attributes}).raw)
+    return Group(resource, (memoryview(wire.field(2, metric)),), len(values))
+
+
+def metrics(*groups):
+    return Batch(Signal.METRICS, groups)
+
+
+def test_metrics_go_as_prometheus_text_with_the_headers_of_their_source():
+    outcomes, backend = sent(
+        metrics(gauges("a", [1, 2.5], pod="p"), gauges("b", [3]), gauges("a", [4], pod="q")), metric_format="prometheus"
+    )
+    assert outcomes == [None]
+    assert sorted(backend.taken) == [
+        ("a", 'up{n="0",pod="p"} 1 1000\nup{n="1",pod="p"} 2.5 1000\nup{n="0",pod="q"} 4 1000'),
+        ("b", 'up{n="0"} 3 1000'),
+    ]
+    assert {request.headers["content-type"] for request in backend.requests} == {"application/vnd.sumologic.prometheus"}
+    assert {request.path for request in backend.requests} == {PATH}
+    assert "x-sumo-fields" not in backend.requests[0].headers
+
+
+def test_metrics_for_an_otlp_source_go_as_they_are():
+    batch = metrics(gauges("a", [1]))
+    _, backend = sent(batch)
+    (request,) = backend.requests
+    assert request.path == f"{PATH}/v1/metrics"
+    assert request.body == batch.encode()
+
+
+def test_bodies_of_metrics_keep_to_the_limit_and_count_points():
+    _, backend = sent(
+        metrics(gauges("a", range(100))), metric_format="prometheus", max_request_body_size=ByteSize(1000)
+    )
+    assert len(backend.requests) > 1
+    assert all(len(request.body) <= 1000 for request in backend.requests)
+    lines = [line for _, body in backend.taken for line in body.split("\n")]
+    assert lines == [f'up{{n="{n}"}} {n} 1000' for n in range(100)]
+    assert sum(
+        count for (name, *_), count in backend.counts.items() if name == "otelcol_exporter_requests_records"
+    ) == 100  # fmt: skip
+
+
+def test_a_line_that_is_refused_is_found():
+    def answer(number, request):
+        return Response(400 if b" 13 " in request.body else 200)
+
+    outcomes, backend = sent(
+        metrics(gauges("a", range(20)), gauges("a", [50], pod="p")), backend=Backend(answer), metric_format="prometheus"
+    )
+    assert outcomes == [None]
+    assert backend.refused == [("a", 1, "http_400")]
+
+
+def test_what_can_be_no_line_is_told():
+    broken = Group(Resource(Resource.of({"_sourceName": "b"}).raw), (wire.field(2, wire.field(2, wire.field(5, wire.field(1, b"")))),), 1)
+    outcomes, backend = sent(metrics(gauges("a", [1]), broken), metric_format="prometheus")
+    assert outcomes == [None]
+    assert backend.refused == [("b", 1, "no_name")]
+    assert len(backend.requests) == 1

@@ -13,6 +13,7 @@ from google.protobuf.message import DecodeError
 
 from hawse.batch import Group, Resource
 from hawse.codecs.prometheus_series_points import STALE, Exemplar, Native
+from hawse.codecs.prometheus_series_shares import Share, divided
 from hawse.codecs.remote_write_encode_series import (
     Meta,
     Series,
@@ -21,7 +22,6 @@ from hawse.codecs.remote_write_encode_series import (
     series_1,
     series_2,
 )
-from hawse.codecs.remote_write_encode_walk import Share
 from hawse.codecs.remote_write_schema import TYPES, message
 from hawse.wire import LENGTH, WireError, encode_attribute, encode_attributes, field, walk
 
@@ -127,10 +127,7 @@ def encoded(series: Sequence[One], version: int) -> bytes:
 
 
 def halves(body: bytes, version: int, shares: Sequence[Share]) -> list[tuple[bytes, list[Share]]]:
-    """Two requests that together are this one; [] for a single series. Raises WireError.
-
-    The points of a resource that is in both are divided as its series are.
-    """
+    """Two requests that together are this one; [] for a single series. Raises WireError."""
     total = sum(share.series for share in shares)
     middle = total // 2
     if not middle:
@@ -142,23 +139,7 @@ def halves(body: bytes, version: int, shares: Sequence[Share]) -> list[tuple[byt
     else:
         series = contents(body, version)
         bodies = [encoded(series[:middle], 2), encoded(series[middle:], 2)]
-    return list(zip(bodies, _divided(shares, middle), strict=True))
-
-
-def _divided(shares: Sequence[Share], middle: int) -> tuple[list[Share], list[Share]]:
-    first: list[Share] = []
-    second: list[Share] = []
-    for share in shares:
-        if share.series <= middle:
-            first.append(share)
-        elif middle <= 0:
-            second.append(share)
-        else:
-            points = min(share.points, round(share.points * middle / share.series))
-            first.append(Share(share.resource, points, middle))
-            second.append(Share(share.resource, share.points - points, share.series - middle))
-        middle -= share.series
-    return first, second
+    return list(zip(bodies, divided(shares, middle), strict=True))
 
 
 def groups(body: bytes, version: int, shares: Sequence[Share]) -> list[Group]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.codecs.prometheus_series import Key
+from hawse.codecs.prometheus_series_shares import Share
 from hawse.codecs.remote_write_encode_series import USUAL_TAIL
-from hawse.codecs.remote_write_encode_walk import Share
 from hawse.wire import FIXED64, LENGTH, VARINT, Buffer, read_varint, walk
 
 _DATA = {"gauge": 5, "sum": 7, "histogram": 9, "summary": 11}

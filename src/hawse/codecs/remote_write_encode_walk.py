@@ -14,6 +14,7 @@ from hawse.codecs.prometheus_series import Head, Key, Settings, Target, head, ro
 from hawse.codecs.prometheus_series_messages import messages
 from hawse.codecs.prometheus_series_names import label_name
 from hawse.codecs.prometheus_series_points import Exemplar, Unfit, Value, Variant, attributes, read
+from hawse.codecs.prometheus_series_shares import Share
 from hawse.codecs.remote_write_encode_series import (
     USUAL_TAIL,
     Meta,
@@ -114,14 +115,6 @@ class Dropped(msgspec.Struct):
     reason: str
     points: int
     metric: bytes
-
-
-class Share(msgspec.Struct, array_like=True):
-    """How many of a request's series, one after the other, came from a resource, and how many points they were."""
-
-    resource: bytes
-    points: int
-    series: int
 
 
 class Piece:

@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-import msgspec
 from msgspec import Meta, field
 
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs.prometheus_series import Settings
+from hawse.codecs.prometheus_series_shares import Share, packed, unpacked
 from hawse.codecs.remote_write_encode import Encoder, Lost, Written
 from hawse.codecs.remote_write_encode_parts import contents, encoded, groups, halves
-from hawse.codecs.remote_write_encode_walk import Share
 from hawse.component import (
     Busy,
     Connects,
@@ -68,8 +67,6 @@ _REASONS = {
 _COMPLAIN_EVERY = 30.0  # seconds
 _LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _RETRY_MARGIN = 5.0  # seconds that a request tried again may come late before others overtake it
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(list[Share]).decode
 
 
 class Switch(Section, frozen=True):
@@ -241,7 +238,7 @@ class PrometheusRemoteWrite(RequestExporter):
     def _request(self, written: Written, version: int, made: int) -> Request:
         headers = {"version": str(version), "made": str(made)}
         body = _squeezed(written.body)
-        shares = _squeezed(_pack(written.shares))
+        shares = _squeezed(packed(written.shares))
         return Request(Signal.METRICS, written.points, body, headers, written.lane, shares)
 
     def split(self, request: Request, *, by_group: bool) -> list[Request]:  # noqa: ARG002
@@ -359,10 +356,7 @@ def _unfolded(body: bytes) -> bytes:
 
 
 def _shares(request: Request) -> list[Share]:
-    try:
-        return _unpack(_unfolded(request.resource))
-    except msgspec.MsgspecError as error:
-        raise WireError(f"not what was sent: {error}") from None
+    return unpacked(_unfolded(request.resource))
 
 
 def _downgraded(request: Request) -> Request:

@@ -14,8 +14,10 @@ from msgspec import Meta, field
 
 from hawse import component
 from hawse.batch import Batch, Buffer, Group, Remembered, Resource, Signal
-from hawse.codecs import otlp, sumo
+from hawse.codecs import otlp, sumo, sumo_metrics
 from hawse.codecs.otlp_halves import halves
+from hawse.codecs.prometheus_series_shares import Share, divided, packed, unpacked
+from hawse.codecs.prometheus_series_shares import points as points_of
 from hawse.component import Busy, Connects, Context, ExporterFactory, Need, Problem, Reads, Refused, Request, TooLarge
 from hawse.net.client import ClientResponse, HttpClient
 from hawse.net.compression import Malformed, compress, content_encoding, decompress
@@ -30,6 +32,8 @@ from hawse.wire import field as wire_field
 _COMPLAIN_EVERY = 30.0  # seconds
 _LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _LINES = "application/x-www-form-urlencoded"
+_METRICS = sumo_metrics.CONTENT_TYPE
+_REASON = "Reason"  # of a request that is never sent: why what is in it cannot be
 
 
 class Config(ClientConfig, frozen=True, kw_only=True):
@@ -40,7 +44,10 @@ class Config(ClientConfig, frozen=True, kw_only=True):
         Literal["otlp", "fields", "json", "json_merge", "text"],
         Meta(description="otlp is for an OTLP source, the others for an HTTP source."),
     ] = "otlp"
-    metric_format: Literal["otlp"] = "otlp"
+    metric_format: Annotated[
+        Literal["otlp", "prometheus"],
+        Meta(description="otlp is for an OTLP source, prometheus (lines of its text) for an HTTP source."),
+    ] = "otlp"
     trace_format: Literal["otlp"] = "otlp"
     json_logs: Annotated[sumo.JsonLogs, Meta(description="What a JSON line looks like.")] = field(
         default_factory=sumo.JsonLogs
@@ -79,6 +86,17 @@ class _Source:
         self.lines: list[bytes] = []
 
 
+class _MetricSource:
+    """The same for metrics, which keep whose lines these are."""
+
+    __slots__ = ("headers", "lines", "shares")
+
+    def __init__(self, headers: Mapping[str, str]) -> None:
+        self.headers = headers
+        self.lines: list[bytes] = []
+        self.shares: list[Share] = []
+
+
 def _headers(resource: Resource) -> Mapping[str, str]:
     return sumo.source_headers(resource.attributes)
 
@@ -96,6 +114,12 @@ class SumoLogic(component.RequestExporter):
         self._replaced: list[HttpClient] = []
         self._otlp_base = _without_otlp_path(config.endpoint.reveal())
         self._headers_of = Remembered(_headers)
+        self._writer = sumo_metrics.Writer()
+        self._lines_of: dict[Signal, str] = {}  # what goes as lines, and as which
+        if config.log_format != "otlp":
+            self._lines_of[Signal.LOGS] = _LINES
+        if config.metric_format != "otlp":
+            self._lines_of[Signal.METRICS] = _METRICS
         self._complained = float("-inf")
         meter = context.meter
         self._requests = meter.counter("otelcol_exporter_requests_sent", "HTTP requests, by answer's status.")
@@ -112,10 +136,13 @@ class SumoLogic(component.RequestExporter):
 
     def prepare(self, batch: Batch) -> list[Request]:
         """See RequestExporter. A malformed batch is refused before any of it is sent."""
-        if batch.signal is not Signal.LOGS or self._config.log_format == "otlp":
+        lines = self._lines_of.get(batch.signal)
+        if lines is None:
             headers = {"Content-Type": "application/x-protobuf"}
             return [self._request(batch.signal, batch.items, batch.parts(), headers)]
         try:
+            if lines == _METRICS:
+                return self._metric_requests(batch.groups)
             sources = self._sources(batch.groups)
         except WireError as error:
             raise Refused(str(error), "malformed") from None
@@ -125,6 +152,35 @@ class SumoLogic(component.RequestExporter):
             for body, records in sumo.requests(source.lines, self._config.max_request_body_size)
             if body  # a lone empty line is nothing that a source would keep
         ]
+
+    def _metric_requests(self, groups: Iterable[Group]) -> list[Request]:
+        """What tells a source of metrics is its name, category and host: all else are labels."""
+        found: dict[tuple[tuple[str, str], ...], _MetricSource] = {}
+        requests: list[Request] = []
+        for group in groups:
+            lost: list[sumo_metrics.Lost] = []
+            headers, lines, points = self._writer.lines(group, lost)
+            source = found.setdefault(tuple(headers.items()), _MetricSource(headers))
+            source.lines += lines
+            source.shares.append(Share(bytes(group.resource.raw), points, len(lines)))
+            requests += [self._refusal(group.resource, one) for one in lost]
+        for lane, source in enumerate(found.values()):
+            shares = source.shares
+            for body, lines_ in sumo.requests(source.lines, self._config.max_request_body_size):
+                own, shares = divided(shares, lines_)
+                if body:
+                    requests.append(self._metric_request(body, own, source.headers, lane))
+        return requests
+
+    def _metric_request(self, body: bytes, shares: list[Share], source: Mapping[str, str], lane: int) -> Request:
+        headers = {"Content-Type": _METRICS, **source}
+        return self._request(Signal.METRICS, points_of(shares), [body], headers, lane, packed(shares))
+
+    def _refusal(self, resource: Resource, lost: sumo_metrics.Lost) -> Request:
+        """Points that can be no lines, as a request that will be refused, and so counted."""
+        data = wire_field(2, wire_field(2, lost.metric))
+        headers = {"Content-Type": "", _REASON: lost.reason}
+        return self._request(Signal.METRICS, lost.points, [data], headers, -1, bytes(resource.raw))
 
     def _sources(self, groups: Iterable[Group]) -> list[_Source]:
         found: dict[int, _Source] = {}
@@ -159,11 +215,15 @@ class SumoLogic(component.RequestExporter):
         client = self._client
         if client is None:
             raise Busy("the sumologic exporter is not running")
+        if reason := request.headers.get(_REASON):
+            raise Refused(f"a metric that is no Prometheus series: {reason}", reason)
         headers = {**request.headers, "X-Sumo-Client": self._config.client}
         url = self._otlp_base + otlp.PATHS[request.signal]
         if request.headers["Content-Type"] == _LINES:
             url = ""
             headers |= self._headers_of(Resource(request.resource))
+        elif request.headers["Content-Type"] == _METRICS:
+            url = ""
         status, signal = "0", request.signal.value  # as upstream counts a request without an answer
         try:
             response = await client.request("POST", url, [request.body], headers)
@@ -176,7 +236,12 @@ class SumoLogic(component.RequestExporter):
 
     def split(self, request: Request, *, by_group: bool) -> list[Request]:
         """See RequestExporter. The lines of a source are one group."""
-        if request.headers["Content-Type"] != _LINES:
+        kind = request.headers["Content-Type"]
+        if kind == _METRICS:
+            return self._metric_halves(request)
+        if _REASON in request.headers:
+            return []
+        if kind != _LINES:
             return [one for half in halves(self.restore(request), by_group=by_group) for one in self.prepare(half)]
         lines = [] if by_group else _plain(request).split(b"\n")
         at, first = len(lines) // 2, request.items // 2  # a record may have several lines: the middle is a guess
@@ -188,14 +253,32 @@ class SumoLogic(component.RequestExporter):
             for half, records in ((lines[:at], first), (lines[at:], request.items - first))
         ]
 
+    def _metric_halves(self, request: Request) -> list[Request]:
+        """A line may be at fault: each is by itself."""
+        lines = _plain(request).split(b"\n")
+        at = len(lines) // 2
+        if not at:
+            return []
+        source = {name: text for name, text in request.headers.items() if name.startswith("X-Sumo-")}
+        return [
+            self._metric_request(b"\n".join(half), shares, source, request.lane)
+            for half, shares in zip((lines[:at], lines[at:]), divided(unpacked(request.resource), at), strict=True)
+        ]
+
     def restore(self, request: Request) -> Batch:
         """See RequestExporter. Of lines only the text is known, and where they came from."""
         data = _plain(request)
-        if request.headers["Content-Type"] != _LINES:
+        kind = request.headers["Content-Type"]
+        resource = Resource(request.resource)
+        if _REASON in request.headers:
+            return Batch(request.signal, [Group(resource, (data,), request.items)])
+        if kind == _METRICS:
+            return Batch(request.signal, sumo_metrics.groups(data, unpacked(request.resource)))
+        if kind != _LINES:
             return otlp.decode(request.signal, data)
         records = (wire_field(2, wire_field(5, wire_field(1, line))) for line in data.split(b"\n"))
         scopes = wire_field(2, b"".join(records))
-        return Batch(request.signal, [Group(Resource(request.resource), (scopes,), request.items)])
+        return Batch(request.signal, [Group(resource, (scopes,), request.items)])
 
     def _judge(self, response: ClientResponse, where: str) -> None:
         """Return, or raise Busy or Refused, by Sumo Logic's answer."""
