@@ -132,6 +132,26 @@ def test_a_file_that_is_broken_from_the_beginning(tmp_path):
     asyncio.run(run())
 
 
+def test_files_that_stay_as_they_are_are_not_read_again(tmp_path, monkeypatch):
+    async def run():
+        (tmp_path / "good.json").write_text('[{"targets": ["a"]}]')
+        (tmp_path / "broken.json").write_text("[")
+        reads = []
+        real = file._groups
+        monkeypatch.setattr(file, "_groups", lambda path: reads.append(path) or real(path))
+        async with Found(job(file_sd_configs=[{"files": [f"{tmp_path}/*.json"], "refresh_interval": "1h"}])) as found:
+            await until(lambda: found.error and found.addresses == ["a"])
+            await asyncio.sleep(0.3)
+            assert len(reads) == 2 and "broken.json" in found.error
+            (tmp_path / "broken.json").unlink()
+            await until(lambda: not found.error)
+            assert len(reads) == 2 and found.addresses == ["a"]
+        async with Found(job(file_sd_configs=[{"files": [f"{tmp_path}/*.json"], "refresh_interval": "30ms"}])):
+            await until(lambda: len(reads) > 5)  # at refresh_interval in any case
+
+    asyncio.run(run())
+
+
 def test_a_config_map_is_swapped(tmp_path):
     """kubelet points a link to another folder: no file that is watched ever changes."""
 

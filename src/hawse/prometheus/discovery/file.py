@@ -8,6 +8,7 @@ import asyncio
 import glob
 import os
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from hawse.component import Need, Reads
 from hawse.prometheus.discovery import formats
@@ -23,13 +24,21 @@ LARGEST = 64 << 20  # bytes of one file
 Stamp = tuple[int, int, int]
 
 
+class _Seen(NamedTuple):
+    """A file as it was seen last. `trouble`: why it could not be read then; the groups are older in that case."""
+
+    stamp: Stamp
+    groups: dict[str, TargetGroup]
+    trouble: str
+
+
 class FileDiscoverer(Polled):
     """One entry: patterns, and the files that match them."""
 
     def __init__(self, config: FileSDConfig, name: str) -> None:
         super().__init__(name)
         self._config = config
-        self._read: dict[str, tuple[Stamp, dict[str, TargetGroup]]] = {}
+        self._seen: dict[str, _Seen] = {}
 
     async def run(self, publish: Publish) -> None:
         """See Discoverer."""
@@ -39,33 +48,24 @@ class FileDiscoverer(Polled):
             forced = loop.time() >= again
             if forced:
                 again = loop.time() + self._config.refresh_interval
-            await self._look(publish, forced=forced)
+            # In a thread: a network file system may take its time, and a large file takes some to decode.
+            if await asyncio.to_thread(self._look, forced=forced):
+                self._tell([seen.trouble for seen in self._seen.values() if seen.trouble])
+                groups = [seen.groups for seen in self._seen.values()]
+                self.found({source: one for each in groups for source, one in each.items()}, publish)
             await asyncio.sleep(min(LOOK, self._config.refresh_interval))
 
-    async def _look(self, publish: Publish, *, forced: bool) -> None:
+    def _look(self, *, forced: bool) -> bool:
+        """Read what has changed. Whether anything may be different."""
         paths = [path for pattern in self._config.files for path in sorted(glob.glob(pattern))]
-        before, self._read = self._read, {}
-        troubles = []
+        before, self._seen = self._seen, {}
         changed = forced or before.keys() != set(paths)
         for path in paths:
-            known = before.get(path)
-            stamp = _stamp(path)
-            if known is not None and stamp == known[0] and not forced:
-                self._read[path] = known
-                continue
-            changed = True
-            try:
-                groups = await asyncio.to_thread(_groups, path)
-                self._read[path] = stamp, groups
-            except (OSError, FormatError) as error:
-                troubles.append(_told(path, error))
-                if known is not None:
-                    self._read[path] = known
-        if changed:
-            self._tell(troubles)
-            self.found(
-                {source: group for _, groups in self._read.values() for source, group in groups.items()}, publish
-            )
+            known, stamp = before.get(path), _stamp(path)
+            if known is None or stamp != known.stamp or forced:
+                known, changed = _read(path, stamp, known.groups if known is not None else {}), True
+            self._seen[path] = known
+        return changed
 
     def _tell(self, troubles: list[str]) -> None:
         if troubles:
@@ -80,6 +80,13 @@ def _stamp(path: str) -> Stamp:
     except OSError:
         return (0, 0, 0)
     return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _read(path: str, stamp: Stamp, before: dict[str, TargetGroup]) -> _Seen:
+    try:
+        return _Seen(stamp, _groups(path), "")
+    except (OSError, FormatError) as error:
+        return _Seen(stamp, before, _told(path, error))
 
 
 def _groups(path: str) -> dict[str, TargetGroup]:

@@ -4,7 +4,7 @@ Obtained by `context.shared(ObjectWatches)`. The last to leave a watch ends it.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -112,6 +112,13 @@ class ObjectWatches:
         if server is None:
             server = self._servers[identity] = Server(reach())
         return server
+
+    def known(self, kind: str) -> Iterator[Any]:
+        """All objects of a kind that are watched, whoever asked for them, as `kept` has them: to explain with."""
+        for server in self._servers.values():
+            for wish, watch in server.watches.items():
+                if wish.kind == kind:
+                    yield from watch.store.objects.values()
 
     async def close(self) -> None:
         """End all watches and connections."""
