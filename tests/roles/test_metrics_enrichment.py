@@ -226,6 +226,25 @@ def test_metrics_for_sumo_logic_bear_its_names(role):
     assert all(path == "/v1/metrics" for path, _, _ in backend.bodies)
 
 
+def test_an_http_source_gets_the_same_as_text(role):
+    backend, _ = role(otlp=[request(POD, "up", code="200")], HAWSE_METRICS_FORMAT="prometheus")
+    ((_, encoding, body),) = backend.bodies
+    line = decompress(body, encoding, limit=1 << 20).decode()
+    assert line.startswith("up{")
+    for label in (
+        'job="api"',
+        'instance="10.0.0.1:80"',
+        'code="200"',
+        'pod="web-abc-x"',
+        'namespace="shop"',
+        'deployment="web"',
+        'cluster="c1"',
+        '_origin="kubernetes"',
+        'pod_labels_team="blue"',
+    ):
+        assert label in line
+
+
 def test_otlp_keeps_opentelemetrys_names(role):
     backend, _ = role(otlp=[request(POD, "up")], HAWSE_METRICS_EXPORTER="otlphttp")
     ((attributes, names),) = backend.resources()
