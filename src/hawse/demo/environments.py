@@ -83,8 +83,8 @@ class Environments:
         entries |= {"first_line_regex": JAVA_FIRST_LINE}
         operators = [{"type": "container"}, *([entries] if self._options.demo else [])]
         pattern = self._options.state / "demo" / "log" / "containers" / "*.log"
-        demo = [str(pattern)] if self._options.demo else []
         host = [self._host.pattern] if self._host and self._host.pattern else []
+        demo = [str(pattern)] if self._options.demo or not host else []  # where there is nothing, nothing is found
         return {
             **self._telemetry("logs-collector"),
             **self._state("logs-collector"),

@@ -64,18 +64,14 @@ class Session:
 
     async def start(self) -> None:
         """Start everything, each when what it sends to answers. Raises HawseError."""
+        targets = await self._targets()
         if not self.sources:
             raise HawseError.of(
                 "HW703",
-                "there is nothing to collect: no container logs to be read in /var/log/containers or /var/log/pods",
+                "there is nothing to collect: no container logs to be read in /var/log/containers or /var/log/pods, "
+                f"and no node exporter at 127.0.0.1:{_NODE_EXPORTER_PORT}",
                 fix="run this on a node, as root; or let the demo's workload log with --demo",
             )
-        ports = self.processes.ports
-        targets = {name: ports[name] for name in ("backend", *LOGS, *METRICS)}
-        targets |= {_ALLOCATOR: ports[_ALLOCATOR]} if self._options.demo else {}
-        if await _answers(_NODE_EXPORTER_PORT):
-            targets[NODE_EXPORTER] = _NODE_EXPORTER_PORT
-            self.sources.append(f"the node exporter at 127.0.0.1:{_NODE_EXPORTER_PORT}")
         self._environments = Environments(self._options, self.processes, self._host, targets)
         demo = [] if self._options.kubeconfig else [self._start_demo(targets)]
         await asyncio.gather(self.begin("backend"), *demo)
@@ -86,6 +82,15 @@ class Session:
         await asyncio.gather(self.begin("logs-collector"), self.begin("metrics-collector"))
         if self._options.demo:
             self.processes.tell("demo", "start")
+
+    async def _targets(self) -> dict[str, int]:
+        """Programs of this machine whose metrics are collected, by name: our own, and the node exporter."""
+        names = ["backend", *LOGS, *METRICS, *([_ALLOCATOR] if self._options.demo else [])]
+        found = {name: self.processes.ports[name] for name in names}
+        if await _answers(_NODE_EXPORTER_PORT):
+            found[NODE_EXPORTER] = _NODE_EXPORTER_PORT
+            self.sources.append(f"the node exporter at 127.0.0.1:{_NODE_EXPORTER_PORT}")
+        return found
 
     async def _start_demo(self, targets: dict[str, int]) -> None:
         options = self._options
