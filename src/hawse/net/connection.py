@@ -13,7 +13,7 @@ from hawse.net.head import Incoming
 from hawse.net.http import HttpError, Response, StreamResponse, reason
 from hawse.net.http2.connection import Http2Connection
 from hawse.net.parsing import RequestReader
-from hawse.net.writer import Writer
+from hawse.net.writer import LINGER, LINGER_BYTES, Writer
 from hawse.values import Duration
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("hawse.net.server")
 
-_LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read our answer
-_LINGER_BYTES = 64 << 20
 _RATE_GRACE = 10.0  # seconds of a request in which no rate is asked for
 _YOUNG = 1.0  # seconds that a connection has before it may be closed to make room for another
 _HTTP2 = b"PRI "
@@ -72,7 +70,7 @@ class Connection(Writer):
     def buffer_updated(self, nbytes: int) -> None:
         if self._lingering >= 0:
             self._lingering += nbytes
-            if self._lingering > _LINGER_BYTES:
+            if self._lingering > LINGER_BYTES:
                 self._transport.abort()
             return
         if self._fresh and self._is_http2(nbytes):
@@ -247,7 +245,7 @@ class Connection(Writer):
         if self._transport.can_write_eof():
             with suppress(OSError):  # reset by the client meanwhile, as we are about to hear
                 self._transport.write_eof()
-        self.deadline = self._listener.loop.time() + _LINGER
+        self.deadline = self._listener.loop.time() + LINGER
 
     # --- time and flow ------------------------------------------------------------------------------------------
 

@@ -7,6 +7,10 @@ if TYPE_CHECKING:
     from hawse.net.listener import Listener
 
 
+LINGER = 2.0  # seconds in which a refused client may still send, so that it gets to read our answer
+LINGER_BYTES = 64 << 20
+
+
 class Writer(asyncio.BufferedProtocol):
     """A server's side of a connection."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from hawse.net.http2.fields import FieldReader
 from hawse.net.http2.flood import Patience
 from hawse.net.http2.frames import Code, ConnectionFailed, StreamFailed
 from hawse.net.http2.stream import Stream
+from hawse.net.writer import LINGER, LINGER_BYTES
 from hawse.wire import Buffer
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Http2Connection(Answers):
         self._draining = False
         self.deadline = float("inf")
         self._idle_since = listener.loop.time()
-        self._stuck_since = 0.0
+        self._lingering = 0  # bytes thrown away since the connection has ended for us
 
     def begin(self, data: bytes) -> None:
         """Greet, and read what has come so far, preface included."""
@@ -90,6 +92,9 @@ class Http2Connection(Answers):
 
     def _take(self, data: Buffer) -> None:
         if self._closed:
+            self._lingering += len(data)
+            if self._lingering > LINGER_BYTES:
+                self._transport.abort()
             return
         if self._rest:
             data = self._rest + bytes(data)
@@ -454,6 +459,8 @@ class Http2Connection(Answers):
 
     def _set_deadline(self) -> None:
         """When the sweep should look: soon while requests come, else when we have been idle for too long."""
+        if self._closed:
+            return
         now = self._listener.loop.time()
         if self._streams or self._block is not None or not self._greeted:
             self.deadline = now + 1.0
@@ -463,6 +470,9 @@ class Http2Connection(Answers):
 
     def late(self) -> None:
         """The deadline has passed."""
+        if self._closed:
+            self._transport.abort()
+            return
         now = self._listener.loop.time()
         settings = self._settings
         patience = settings.read_header_timeout
@@ -520,4 +530,9 @@ class Http2Connection(Answers):
         self._closed = True
         for stream in list(self._streams.values()):
             self._forget(stream)
-        self._transport.close()
+        if self._transport.can_write_eof():
+            with suppress(OSError):  # reset by the client meanwhile, as we are about to hear
+                self._transport.write_eof()
+            self.deadline = self._listener.loop.time() + LINGER
+        else:
+            self._transport.close()
