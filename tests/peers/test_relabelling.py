@@ -191,7 +191,13 @@ def test_the_same_rules_make_the_same_targets(peer, tmp_path):
 
 
 def fits(job):
-    """Whether a job is valid: what one of the two refuses must be refused by the other, which is tested below."""
+    """Whether a job is valid: what one of the two refuses must be refused by the other, which is tested below.
+
+    Where labelmap gives several labels one name, newer versions of Prometheus have them in the random order of Go's maps.
+    """
+    rules = job.get("relabel_configs", ())
+    if any(rule.get("action") == "labelmap" and "$" not in str(rule.get("replacement", "$1")) for rule in rules):
+        return False
     try:
         decoded(job, targets.ScrapeConfig)
     except HawseError:
