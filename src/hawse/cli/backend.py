@@ -77,6 +77,13 @@ def _fault(text: str) -> "Fault":
     help="To hold anything; 0 is no limit.",
 )
 @click.option(
+    "--max-series",
+    type=click.IntRange(0),
+    default=200_000,
+    show_default=True,
+    help="Series of metrics to hold; 0 is no limit. Data points of further ones are rejected.",
+)
+@click.option(
     "--fault",
     "faults",
     metavar="RULE",
@@ -100,6 +107,7 @@ def command(
     max_size: int,
     max_records: int,
     max_age: float,
+    max_series: int,
     faults: "list[Fault]",
     drop_rate: float,
     seed: int,
@@ -118,7 +126,7 @@ def command(
     backend = Backend(
         listen,
         store,
-        limits=Limits(max_size, max_records, max_age),
+        limits=Limits(max_size, max_records, max_age, max_series),
         faults=[*faults, *dropping],
         seed=seed,
         search_seconds=search_timeout or 30,
