@@ -22,7 +22,7 @@ DEV := $(VENV)/.dev
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
-up: $(RUN) ## Run the logs pipeline on this machine and watch it (ARGS="--for 30s -o json": unattended)
+up: $(RUN) ## Run the pipelines of logs and metrics on this machine and watch it (ARGS="--for 30s -o json": unattended)
 	@exec $(BIN)/hawse up $(ARGS)
 
 hawse: $(RUN) ## Run any command of the program: make hawse ARGS="validate --config x.yaml"
