@@ -5,58 +5,35 @@ keeps fields that a class does not know, and writes them again, so what is put t
 was taken out. Known fields come first, in the order of their numbers: repeated ones that OTLP has once are declared
 so on purpose, since a message may come in two parts, which protobuf would otherwise make one of by forgetting.
 
-Measured on a point of 150 bytes: to take a group of metrics apart into metrics and put it together 0.05 µs a metric,
-into points 0.2 µs a point, into attributes 0.7 µs a point.
+Measured on a busy machine, with points of 150 bytes and four attributes: to take a group apart into metrics and put it
+together again 0.5 µs a metric, a metric into points 0.1 µs a point; to read the points' attributes 3 µs a point.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from hawse.batch import AttributeValue, Group, Signal
+from hawse.codecs.descriptors import classes
 from hawse.codecs.otlp import metric_points
 from hawse.codecs.otlp_records import _attributes
 from hawse.wire import LENGTH, WireError, field, varint, walk
 
-_BYTES, _NUMBER = "TYPE_BYTES", "TYPE_UINT64"
-
-# Message: field → (number, type or message, repeated). `opentelemetry-proto`, `{logs,metrics,trace}/v1`.
-_LAYOUT: dict[str, dict[str, tuple[int, str, bool]]] = {
-    "Group": {"scopes": (2, "Scope", True)},
-    "Scope": {"scope": (1, _BYTES, True), "items": (2, _BYTES, True)},
-    "Metric": {
-        "name": (1, _BYTES, True),
-        "description": (2, _BYTES, True),
-        "unit": (3, _BYTES, True),
-        "gauge": (5, "Data", False),
-        "sum": (7, "Data", False),
-        "histogram": (9, "Data", False),
-        "exponential_histogram": (10, "Data", False),
-        "summary": (11, "Data", False),
-        "metadata": (12, _BYTES, True),
-    },
-    "Data": {"points": (1, _BYTES, True), "temporality": (2, _NUMBER, False)},
-    # By what a point is of, since that decides where its attributes and flags are.
-    "NumberPoint": {"attributes": (7, _BYTES, True), "flags": (8, _NUMBER, False)},
-    "HistogramPoint": {"attributes": (9, _BYTES, True), "flags": (10, _NUMBER, False)},
-    "ExponentialPoint": {"attributes": (1, _BYTES, True), "flags": (10, _NUMBER, False)},
-    "LogRecord": {
-        "severity_number": (2, _NUMBER, False),
-        "severity_text": (3, _BYTES, False),
-        "body": (5, _BYTES, False),
-        "attributes": (6, _BYTES, True),
-    },
-    "Span": {
-        "name": (5, _BYTES, False),
-        "kind": (6, _NUMBER, False),
-        "attributes": (9, _BYTES, True),
-        "status": (15, "Status", False),
-    },
-    "Status": {"code": (3, _NUMBER, False)},
-}
+# opentelemetry-proto, `{logs,metrics,trace}/v1`. The three kinds of points are told apart since what a point is of
+# decides where its attributes and flags are.
+_LAYOUT = """Group: 2 Scope scopes*
+Scope: 1 bytes scope*, 2 bytes items*
+Metric: 1 bytes name*, 2 bytes description*, 3 bytes unit*, 5 Data gauge, 7 Data sum, 9 Data histogram,
+    10 Data exponential_histogram, 11 Data summary, 12 bytes metadata*
+Data: 1 bytes points*, 2 uint64 temporality
+NumberPoint: 7 bytes attributes*, 8 uint64 flags
+HistogramPoint: 9 bytes attributes*, 10 uint64 flags
+ExponentialPoint: 1 bytes attributes*, 10 uint64 flags
+LogRecord: 2 uint64 severity_number, 3 bytes severity_text, 5 bytes body, 6 bytes attributes*
+Span: 5 bytes name, 6 uint64 kind, 9 bytes attributes*, 15 Status status
+Status: 3 uint64 code"""
 DATA = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 POINTS = {
     "gauge": "NumberPoint",
@@ -70,23 +47,12 @@ POINTS = {
 @cache
 def part(name: str) -> Any:
     """The class of a message of the layout."""
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"hawse.parts.{name}"))
+    return _classes()[name]
 
 
 @cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    file = descriptor_pb2.FileDescriptorProto(name="hawse.parts.proto", package="hawse.parts", syntax="proto3")
-    for name, fields in _LAYOUT.items():
-        made = file.message_type.add(name=name)
-        for field_name, (number, type_, repeated) in fields.items():
-            one = made.field.add(name=field_name, number=number)
-            one.label = one.LABEL_REPEATED if repeated else one.LABEL_OPTIONAL
-            one.type = one.Type.Value(type_) if type_.startswith("TYPE_") else one.TYPE_MESSAGE
-            if type_ in _LAYOUT:
-                one.type_name = f".hawse.parts.{type_}"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool
+def _classes() -> dict[str, Any]:
+    return classes("hawse.parts", _LAYOUT)
 
 
 def read(name: str, data: bytes) -> Any:

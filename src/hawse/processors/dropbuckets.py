@@ -8,13 +8,13 @@ from collections.abc import Callable
 from functools import cache
 from typing import Annotated, Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from msgspec import Meta
 
 from hawse import component
 from hawse.batch import Batch, Group, Signal
 from hawse.codecs import otlp_parts
+from hawse.codecs.descriptors import classes
 from hawse.codecs.otlp_buckets import without_buckets
 from hawse.component import Consumer, Context, ProcessorFactory, Refused, no_needs
 from hawse.turns import Turns
@@ -38,23 +38,16 @@ class Config(component.Config, frozen=True):
     ] = Regex.parse("^$")
 
 
-@cache
-def _summary() -> Any:
-    """All names in a group's metrics, and whether any is a histogram: one object, whatever the number of metrics.
+# All names in a group's metrics, and whether any is a histogram: one object, whatever the number of metrics. Scopes,
+# metrics and histograms repeat on the wire, and are declared as if they did not: protobuf makes one of them.
+_MERGED = """Group: 2 Scope inner
+Scope: 2 Metric inner
+Metric: 1 bytes names*, 9 bytes histogram"""
 
-    Scopes, metrics and histograms come again and again on the wire, and are declared as if they did not: protobuf
-    makes one of them.
-    """
-    file = descriptor_pb2.FileDescriptorProto(name="hawse.buckets.proto", package="hawse.buckets", syntax="proto3")
-    for name, number, inner in (("Group", 2, "Scope"), ("Scope", 2, "Metric")):
-        field = file.message_type.add(name=name).field.add(name="inner", number=number, label=1, type="TYPE_MESSAGE")
-        field.type_name = f".hawse.buckets.{inner}"
-    metric = file.message_type.add(name="Metric")
-    metric.field.add(name="names", number=1, label=3, type="TYPE_BYTES")
-    metric.field.add(name="histogram", number=_HISTOGRAM, label=1, type="TYPE_BYTES")
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("hawse.buckets.Group"))
+
+@cache
+def _merged() -> Any:
+    return classes("hawse.buckets", _MERGED)["Group"]
 
 
 class DropBuckets(component.Processor):
@@ -101,7 +94,7 @@ class DropBuckets(component.Processor):
     def _concerns(self, scopes: bytes) -> bool:
         """Whether there may be any histogram, or single series of one, that is not to be kept."""
         try:
-            metrics = _summary().FromString(scopes).inner.inner
+            metrics = _merged().FromString(scopes).inner.inner
         except DecodeError as error:
             raise WireError(str(error)) from None
         names = metrics.names[:]
