@@ -269,6 +269,29 @@ def test_hidden_secrets_are_told_and_ones_own_credentials_used(caplog):
     assert caplog.text == ""
 
 
+def test_jobs_of_ones_own_come_first(caplog):
+    own = {
+        "job_name": NAME,
+        "scrape_interval": "100ms",
+        "scrape_timeout": "100ms",
+        "static_configs": [{"targets": ["127.0.0.1:1"]}],
+    }
+
+    async def use(allocator, receiver, made):
+        allocator.jobs = {NAME: JOB, "other": {**JOB, "job_name": "other"}}
+        allocator.give(NAME, col_0=[made[0].address])
+        allocator.give("other", col_0=[made[1].address])
+        await receiver.sink.until(lambda: receiver.sink.of("a"))
+        gauges = receiver.context.meter.gauges
+        return (
+            len(made[0].heads),
+            gauges["prometheus_target_scrape_pool_targets", "other"](),
+            set(receiver.manager.pools),
+        )
+
+    assert against(use, config={"scrape_configs": [own]}) == (0, 1, {NAME, "other"})
+
+
 def test_credentials_for_the_allocator_itself():
     heads = []
 

@@ -40,7 +40,7 @@ class Allocator:
         assert config.target_allocator is not None
         self._settings = config.target_allocator
         self._above = config.config.global_
-        self._own = {job.job_name for job in config.config.scrape_configs}
+        self._own: set[str] = set()  # jobs of the configuration, which come first
         self._context = context
         self._manager = manager
         self._base = self._settings.endpoint.rstrip("/")
@@ -62,6 +62,7 @@ class Allocator:
         """Ask until cancelled."""
         settings = self._settings
         every = settings.http_sd_config.refresh_interval if settings.http_sd_config else AllocatorSD().refresh_interval
+        self._own = set(self._manager.pools)
         jobs_at = 0.0
         failures = 0
         while True:

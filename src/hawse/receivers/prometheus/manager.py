@@ -74,13 +74,14 @@ class Manager:
         if old is not None:
             pool.inherit(old)
             self.remove(job.job_name)
-        else:
-            name = job.job_name
-            self._metrics.pool(name, lambda: len(self.pools[name].loops) if name in self.pools else 0)
+        self._metrics.pool(job.job_name, self._targets_of(job.job_name))
         self.pools[job.job_name] = pool
         allow_files(_FILES)
         self._context.spawn(self._run(job.job_name, pool), f"scrape job {job.job_name}")
         return pool
+
+    def _targets_of(self, name: str) -> Callable[[], float]:
+        return lambda: len(self.pools[name].loops) if name in self.pools else 0
 
     def remove(self, name: str) -> None:
         """A job has gone."""

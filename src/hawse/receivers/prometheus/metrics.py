@@ -50,12 +50,16 @@ class Metrics:
         self.seconds = meter.counter("hawse_scrape_duration", "Time that scrapes took.", "s")
         self.bytes = meter.counter("hawse_scrape_body_bytes", "Bodies of scrapes, uncompressed.", "By")
         self._limits = {code: meter.counter(name, text) for code, (name, text) in _LIMITS.items()}
+        self._jobs: set[str] = set()
         self._begun = float("-inf")
         self._said = 0
         self._unsaid = 0
 
     def pool(self, job: str, targets: Callable[[], float]) -> None:
-        """A job has begun."""
+        """A job has begun, maybe not for the first time."""
+        if job in self._jobs:
+            return
+        self._jobs.add(job)
         name, text = "prometheus_target_scrape_pool_targets", "Current number of targets in this scrape pool."
         self.meter.gauge(name, text, targets, scrape_job=job)
 
