@@ -74,7 +74,7 @@ def test_rule_by_rule(tmp_path):
     assert wrong_port["reason"].endswith("__meta_kubernetes_endpointslice_port_name is 'http'")
     not_by = {one["by"]: one["reason"] for one in made["not_by"]}
     assert "bearerTokenFile names a file" in not_by["serviceMonitor/shop/thief/0"]
-    assert not_by["serviceMonitor/other/web/0"] == "it looks in the namespaces other only"
+    assert "serviceMonitor/other/web/0" not in not_by  # it is of no interest while somebody scrapes
     assert not_by["PodMonitor shop/web"] == (
         "its label release is not there, not 'a' (prometheus_cr.pod_monitor_selector)"
     )
@@ -182,3 +182,51 @@ def test_command_without_an_allocator(capsys):
     assert "connection refused" in capsys.readouterr().err
     assert cli.main(["targets", "list", "--allocator", "http://"]) == 2
     assert "is no HTTP URL" in capsys.readouterr().err
+
+
+def test_a_pod_that_no_service_leads_to(tmp_path):
+    def change(api):
+        api.put(objects.pod("shop", "db-0", ips=("10.1.7.7",), labels={"app": "db"}))
+        api.put(objects.pod("shop", "db-1", phase="Pending", labels={"app": "db"}))
+
+    for made in explained(tmp_path, "shop/db-0", "10.1.7.7:5432", keys={"namespaces": ["shop"]}, change=change):
+        assert made["summary"] == "the pod shop/db-0 (10.1.7.7; app=db) is there, but no job has found it"
+        not_by = {one["by"]: one["reason"] for one in made["not_by"]}
+        assert not_by["serviceMonitor/shop/web/0"] == (
+            "it looks at endpoints of a Service with app=web, and none of them is it"
+        )
+        assert not_by["probe/shop/site"] == "its targets are a list"
+        assert "release" in not_by["PodMonitor shop/web"]
+    (made,) = explained(tmp_path, "shop/db-1", change=change)
+    assert made["summary"].startswith("the pod shop/db-1 (no address yet; app=db) is there")
+    assert {"by": "serviceMonitor/other/web/0", "reason": "it looks in the namespaces other only"} in made["not_by"]
+
+
+def test_who_else_looks_where(tmp_path):
+    def change(api):
+        for name in ("web", "api", "grpc"):
+            api.delete("shop", name, "ServiceMonitor")
+        spec = {**WEB, "namespaceSelector": {"matchNames": ["shop"]}, "endpoints": [{"port": "grpc"}]}
+        api.put(service_monitor("other", "grpc", spec))
+
+    for namespaces in (["*"], ["shop", "other"]):
+        (made,) = explained(tmp_path, "10.1.0.1:8080", keys={"namespaces": namespaces}, change=change)
+        assert made["summary"].startswith(
+            "10.1.0.1:8080 was discovered, and is not scraped: serviceMonitor/other/grpc/0"
+        )
+        not_by = {one["by"]: one["reason"] for one in made["not_by"]}
+        assert not_by["serviceMonitor/other/web/0"] == "it looks in the namespaces other only"
+
+
+def test_what_was_changed_for_safety_is_told(tmp_path):
+    def change(api):
+        spec = {**WEB, "attachMetadata": {"node": True}, "endpoints": [{"port": "http", "followRedirects": True}]}
+        api.put(service_monitor("shop", "web", {**spec, "serviceDiscoveryRole": "Endpoints"}))
+
+    (made,) = explained(tmp_path, "10.1.0.1:8080", change=change)
+    (one,) = [one for one in made["found"] if one["job"] == "serviceMonitor/shop/web/0"]
+    assert [note.partition(" ")[0] for note in one["notes"]] == [
+        "followRedirects",
+        "attachMetadata.node",
+        "serviceDiscoveryRole",
+    ]

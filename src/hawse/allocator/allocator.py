@@ -7,7 +7,7 @@ would tell collectors to scrape less than they should. Until then clients get 50
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from hawse.allocator.collectors import CollectorPod, Pods, Resolved, listed
 from hawse.allocator.crd import Job, Monitor, Origin, Rights
 from hawse.allocator.documents import decoded, encoded
 from hawse.allocator.looks import Look, Looks
-from hawse.allocator.metrics import Labels, Metrics, labelled
+from hawse.allocator.metrics import Metrics
 from hawse.allocator.monitors import KINDS, Key, Monitors, NamespaceSink
 from hawse.allocator.named import Named
 from hawse.allocator.safety import Guard, Refusal
@@ -64,6 +64,7 @@ class Allocator:
 
     def __init__(self, settings: Settings, context: Shares) -> None:
         self.settings = settings
+        self.context = context
         self.metrics = Metrics()
         self.guard = Guard(settings.allow)
         self.jobs: dict[str, Job] = {}
@@ -317,28 +318,3 @@ class Allocator:
             }
             self._configs[reveal] = msgspec.json.encode(made)
         return self._configs[reveal]
-
-    def gauges(self) -> Iterator[tuple[str, str, dict[Labels, float]]]:
-        """Values for `metrics.Metrics.text`."""
-        made = self.assignment or Assignment()
-        strategy = self.settings.allocation_strategy
-        discovered, refused = {}, {}
-        for name, working in self.board.working.items():
-            tallies = [part.tally for part in working.parts.values()]
-            discovered[labelled(job_name=name)] = float(sum(one.discovered for one in tallies))
-            if count := sum(one.refused for one in tallies):
-                refused[labelled(job_name=name)] = float(count)
-        yield "targets", "Number of targets discovered.", discovered
-        remaining = float(sum(map(len, made.jobs.values())))
-        yield "targets_remaining", "Number of targets kept after filtering.", {(): remaining}
-        unassigned = "Number of targets that could not be assigned due to missing node label."
-        yield "targets_unassigned", unassigned, {(): float(made.unassigned)}
-        yield "targets_refused", "Number of targets whose address a monitor may not have scraped.", refused
-        jobs = sum(1 for job in self.jobs.values() if job.refused)
-        yield "jobs_refused", "Number of jobs that a monitor may not have, or that are wrong.", {(): float(jobs)}
-        counts = {labelled(collector_name=name, strategy=strategy): float(n) for name, n in made.counts.items()}
-        yield "targets_per_collector", "The number of targets for each collector.", counts
-        found = self.collectors.discovered if isinstance(self.collectors, Pods) else len(self.collectors.members())
-        yield "collectors_discovered", "Number of collectors discovered.", {(): float(found)}
-        allocatable = {labelled(strategy=strategy): float(len(made.members))}
-        yield "collectors_allocatable", "Number of collectors the allocator is able to allocate to.", allocatable

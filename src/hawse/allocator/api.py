@@ -15,6 +15,7 @@ import msgspec
 from hawse.allocator.allocator import Allocator
 from hawse.allocator.board import Assignment, Item
 from hawse.allocator.explain import explain
+from hawse.allocator.gauges import gauges
 from hawse.allocator.metrics import CONTENT_TYPE
 from hawse.net.http import Handler, HttpError, Request, Response, StreamResponse
 
@@ -31,7 +32,9 @@ class Api:
 
     def __init__(self, allocator: Allocator) -> None:
         self._allocator = allocator
-        self._reveal = allocator.settings.tls is not None or allocator.settings.allow_insecure_auth_secrets
+        settings = allocator.settings
+        known = settings.tls is not None and bool(settings.tls.client_ca_file)
+        self._reveal = known or settings.allow_insecure_auth_secrets
 
     def routes(self) -> dict[tuple[str, str], Handler]:
         """By method and path."""
@@ -94,7 +97,7 @@ class Api:
 
     async def _metrics(self, _: Request) -> Response:
         allocator = self._allocator
-        return Response(200, allocator.metrics.text(allocator.gauges()), content_type=CONTENT_TYPE)
+        return Response(200, allocator.metrics.text(gauges(allocator)), content_type=CONTENT_TYPE)
 
     def _assignment(self) -> Assignment:
         made = self._allocator.assignment

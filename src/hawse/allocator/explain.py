@@ -8,12 +8,12 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 
-import msgspec
-
 from hawse.allocator.allocator import Allocator
 from hawse.allocator.board import SLICE, Working
-from hawse.allocator.looks import Look, Want
+from hawse.allocator.explanation import Changed, Explanation, Found, NotBy
+from hawse.allocator.looks import NAMESPACE, Look, Want
 from hawse.allocator.safety import host_of
+from hawse.prometheus.discovery.kubernetes.watching import ObjectWatches
 from hawse.prometheus.relabel import Step
 from hawse.prometheus.targets import Dropped, Target, TargetGroup
 
@@ -23,63 +23,22 @@ _NAMES = ("pod_name", "service_name", "endpointslice_name", "endpoints_name", "i
 _ADDRESSES = ("pod_ip", "service_cluster_ip", "pod_host_ip")
 
 
-class Changed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A rule that did something. `labels`: before and after, "" for what is not there."""
-
-    rule: int
-    action: str
-    config: dict[str, object]
-    labels: dict[str, tuple[str, str]] = {}
-    dropped: bool = False
-    source: str = ""  # what the rule looked at
-
-
-class Found(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What became of a discovered target in one job."""
-
-    job: str
-    origin: str
-    found_by: str
-    address: str
-    verdict: str  # scraped | unassigned | dropped | refused | not ready
-    reason: str
-    url: str = ""
-    collector: str = ""
-    labels: dict[str, str] = {}
-    rules: list[Changed] = []
-    discovered: dict[str, str] = {}
-
-
-class NotBy(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job or monitor by which it is not scraped, and why."""
-
-    by: str
-    reason: str
-
-
-class Explanation(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer. `found` begins with what is scraped."""
-
-    query: str
-    summary: str
-    found: list[Found] = []
-    not_by: list[NotBy] = []
-    errors: list[str] = []
-    truncated: bool = False
-
-
 async def explain(allocator: Allocator, query: str) -> Explanation:
     """All that is known of an address (`10.1.2.3:8080`), a URL, or a name (`namespace/pod`, a Service, a node)."""
     asked = Asked(query)
     seeking = _Seeking(allocator, asked)
     await seeking.among_discovered()
-    if not seeking.found and not seeking.not_by:
+    if not seeking.namespaces:
         await seeking.among_made()
+    if not seeking.found:
+        seeking.among_watched()
+    if not any(one.verdict == "scraped" for one in seeking.found):
+        seeking.others()
     order = {"scraped": 0, "unassigned": 1, "not ready": 2, "refused": 3, "dropped": 4}
     found = sorted(seeking.found, key=lambda one: (order[one.verdict], one.job, one.address))
     not_by = [*seeking.not_by, *_monitors(allocator)]
     truncated = len(found) > MOST or len(not_by) > MOST
-    summary = _summary(allocator, query, found, bool(seeking.not_by))
+    summary = _summary(allocator, query, found, seeking)
     return Explanation(query, summary, found[:MOST], not_by[:MOST], allocator.errors(), truncated)
 
 
@@ -111,6 +70,10 @@ class Asked:
         names += [found for kind in ("endpointslice", "endpoint") if (found := value(f"{kind}_address_target_name"))]
         return self.text in names or self.text in {f"{namespace}/{name}" for name in names}
 
+    def is_pod(self, namespace: str, name: str, ip: str) -> bool:
+        """Whether it is a pod, by its name or address."""
+        return self.text in {name, f"{namespace}/{name}"} or (bool(ip) and ip == self.host)
+
     @property
     def _has_port(self) -> bool:
         rest = self._address.rpartition("]")[2] if self._address.startswith("[") else self._address
@@ -128,6 +91,8 @@ class _Seeking:
     def __init__(self, allocator: Allocator, asked: Asked) -> None:
         self.found: list[Found] = []
         self.not_by: list[NotBy] = []
+        self.namespaces: set[str] = set()  # of what was found
+        self.pod = ""  # one that is watched, and was not discovered
         self._allocator = allocator
         self._asked = asked
         self._until = time.monotonic() + SLICE
@@ -145,6 +110,7 @@ class _Seeking:
                 hits += [(group, labels) for labels in group.targets if self._asked.is_discovered(labels, group.labels)]
                 await self._breathe()
             if hits:
+                self.namespaces |= {group.labels.get(NAMESPACE, "") for group, _ in hits}
                 await self._in_jobs(look, hits[:MOST])
 
     async def _in_jobs(self, look: Look, hits: list[tuple[TargetGroup, dict[str, str]]]) -> None:
@@ -154,9 +120,6 @@ class _Seeking:
                     if want.covers(group):
                         self.found.append(self._one(working, want, group, labels))
                     await self._breathe()
-                if not any(want.covers(group) for group, _ in hits):
-                    where = ", ".join(sorted(want.names or ()))
-                    self.not_by.append(NotBy(working.job.name, f"it looks in the namespaces {where} only"))
 
     async def among_made(self) -> None:
         """What relabelling has given that address: probes are found so."""
@@ -170,12 +133,28 @@ class _Seeking:
                             self.found.append(self._one(working, want, group, labels))
                         await self._breathe()
 
+    def among_watched(self) -> None:
+        """A pod that is there, though no job has found it: no Service leads to it, or none that a monitor selects."""
+        for pod in self._allocator.context.shared(ObjectWatches).known("pod"):
+            if not self._asked.is_pod(pod.meta.namespace, pod.meta.name, pod.ip):
+                continue
+            labels = ", ".join(f"{name}={value}" for name, value in sorted((pod.meta.labels or {}).items()))
+            self.pod = f"the pod {pod.meta.namespace}/{pod.meta.name} ({pod.ip or 'no address yet'}; {labels})"
+            self.namespaces.add(pod.meta.namespace)
+            return
+
+    def others(self) -> None:
+        """Why it is not found by the jobs that have not found it."""
+        told = {one.job for one in self.found}
+        for working in self._allocator.board.working.values():
+            if self.namespaces and working.job.name not in told:
+                self.not_by.append(NotBy(working.job.name, _why_not_found(working, self.namespaces)))
+
     def _one(self, working: Working, want: Want, group: TargetGroup, labels: dict[str, str]) -> Found:
         target = working.populate(labels, group.labels)
         steps = working.populate.explain(target.found)
         rules = [made for step in steps if (made := _changed(step)) is not None]
         verdict, reason, collector = self._verdict(working, want, group, target, rules)
-        scraped = isinstance(target, Target)
         return Found(
             working.job.name,
             str(working.job.origin),
@@ -187,7 +166,8 @@ class _Seeking:
             collector,
             target.labels if isinstance(target, Target) else {},
             rules,
-            {**group.labels, **labels} if scraped or verdict == "dropped" else {},
+            {**group.labels, **labels},
+            working.job.notes,
         )
 
     def _verdict(
@@ -208,6 +188,22 @@ class _Seeking:
         if any(item.identity == target.key for item in made.jobs.get(working.job.name, ())):
             return "unassigned", "no collector runs on its node, and allocation_fallback_strategy is none", ""
         return "unassigned", "it was found a moment ago; it is assigned with the next change", ""
+
+
+def _why_not_found(working: Working, namespaces: set[str]) -> str:
+    """Why a job has not found something that is in these namespaces at all."""
+    found = working.config.kubernetes_sd_configs
+    roles = {one.role for one in found}
+    if not roles:
+        return "its targets are a list"
+    names = {name for one in found for name in one.namespaces.names}
+    if all(one.namespaces.names for one in found) and not namespaces & names:
+        return f"it looks in the namespaces {', '.join(sorted(names))} only"
+    if roles & {"endpointslice", "endpoints"}:
+        selector = working.job.selector
+        which = f" of a Service with {selector}" if selector is not None and not selector.empty else ""
+        return f"it looks at endpoints{which}, and none of them is it"
+    return f"it looks at {', '.join(sorted(roles))}s"
 
 
 def _why_dropped(working: Working, group: TargetGroup, target: Dropped, rules: list[Changed]) -> str:
@@ -273,14 +269,16 @@ def _monitors(allocator: Allocator) -> Iterator[NotBy]:
         yield NotBy(f"{passed.kind} {passed.namespace}/{passed.name}", passed.reason)
 
 
-def _summary(allocator: Allocator, query: str, found: list[Found], known: bool) -> str:  # noqa: FBT001
+def _summary(allocator: Allocator, query: str, found: list[Found], seeking: _Seeking) -> str:
     scraped = [one for one in found if one.verdict == "scraped"]
     if scraped:
         who = ", ".join(dict.fromkeys(f"{one.collector} (job {one.job})" for one in scraped))
         return f"{query} is scraped by {who}"
     if found:
         return f"{query} was discovered, and is not scraped: {found[0].job}: {found[0].reason}"
-    if known:
+    if seeking.pod:
+        return f"{seeking.pod} is there, but no job has found it"
+    if seeking.namespaces:
         return f"{query} was discovered, but no job looks for targets in its namespace"
     limits = allocator.settings.limits
     where = "the whole cluster" if limits.names is None else f"the namespaces {', '.join(limits.scopes)}"

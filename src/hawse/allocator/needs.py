@@ -70,9 +70,11 @@ def roles(settings: Settings) -> list[Role]:
             "ServiceMonitor": ("endpointslice",),
             "PodMonitor": ("pod",),
             "Probe": ("ingress",),
-            "ScrapeConfig": (*cr.scrape_config_roles, *(("node",) if settings.allow.node_discovery else ())),
+            "ScrapeConfig": cr.scrape_config_roles,
         }
         found.update(role for kind in cr.kinds for role in of_kinds[kind])
+        if settings.allow.node_discovery:
+            found.add("node")
     if settings.pod_annotations.enabled:
         found.add("pod")
     if settings.kubelet.enabled:

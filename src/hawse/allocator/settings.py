@@ -135,7 +135,11 @@ class Settings(ServerConfig, frozen=True):
     ] = ()
     allow: Allow = field(default_factory=Allow)
     allow_insecure_auth_secrets: Annotated[
-        bool, Meta(description="Hand credentials of jobs to collectors without TLS. Without: only with `tls`.")
+        bool,
+        Meta(
+            description="Hand credentials of jobs to whoever asks, not only to clients with a certificate "
+            "(tls.client_ca_file)."
+        ),
     ] = False
 
     def problems(self) -> Iterator[Problem]:

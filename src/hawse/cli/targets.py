@@ -13,7 +13,7 @@ from hawse.cli.options import output
 from hawse.cli.output import data, table
 
 if TYPE_CHECKING:
-    from hawse.allocator.explain import Changed, Explanation, Found
+    from hawse.allocator.explanation import Changed, Explanation, Found
 
 _DEFAULT = "http://localhost:8080"
 
@@ -50,7 +50,7 @@ def explain(target: str, url: str, *, rules: bool, form: str) -> int:
     TARGET is an address (10.1.2.3:8080), a URL, or the name of a pod, Service or node (shop/web-0). Exit code 1 tells
     that it is not scraped.
     """
-    from hawse.allocator.explain import Explanation
+    from hawse.allocator.explanation import Explanation
 
     body = asyncio.run(_ask(url, [f"/explain?target={quote_plus(target)}"]))[0]
     try:
@@ -171,6 +171,7 @@ def _found(one: "Found", *, all_rules: bool) -> Iterator[str]:
         yield f"  scraped at  {one.url}"
     if one.labels:
         yield f"  labels      {', '.join(f'{name}={value}' for name, value in sorted(one.labels.items()))}"
+    yield from (f"  note        {note}" for note in one.notes)
     shown = one.rules if all_rules else [rule for rule in one.rules if rule.dropped]
     yield from (f"  rule {rule.rule:<6} {_rule(rule)}" for rule in shown)
 

@@ -63,7 +63,7 @@ def _tell(sources: Sources, checked: Checked, findings: list[Finding]) -> None:
     print_findings(findings)
     if checked.graph and not any(finding.severity is Severity.ERROR for finding in findings):
         pipelines, components = len(checked.graph.service.pipelines), len(checked.graph.nodes)
-        size = f"{pipelines} pipeline{'s'[: pipelines > 1]}, {components} components"
+        size = f"{pipelines} pipeline{'s'[: pipelines != 1]}, {components} component{'s'[: components != 1]}"
         click.echo(f"{sources}: valid ({size})" + (f", {tally(findings)}" if findings else ""))
     else:
         click.echo(f"{sources}: {tally(findings)}", err=True)

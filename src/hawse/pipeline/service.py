@@ -119,7 +119,7 @@ class Service:
             if died := self._bury():
                 raise HawseError(placed(checked.root, died))
             return False
-        _log.info("everything is ready; pipelines: %s", ", ".join(graph.service.pipelines))
+        _log.info("everything is ready; pipelines: %s", ", ".join(graph.service.pipelines) or "none")
         self._started(running)
         return True
 

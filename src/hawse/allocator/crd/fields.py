@@ -117,6 +117,12 @@ class Endpoint(Http, frozen=True):
     metric_relabelings: tuple[RelabelRule, ...] | None = None
 
 
+class AttachMetadata(Fields, frozen=True):
+    """`attachMetadata`."""
+
+    node: bool | None = None
+
+
 class ScrapeLimits(Fields, frozen=True):
     """What all four kinds have beside their targets."""
 

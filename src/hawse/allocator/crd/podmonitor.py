@@ -6,8 +6,8 @@ from functools import partial
 import msgspec
 
 from hawse.allocator.crd import Document, Job, Monitor, Origin, Rights, rules
-from hawse.allocator.crd.discovery import kubernetes
-from hawse.allocator.crd.fields import Endpoint, ScrapeLimits, Selector
+from hawse.allocator.crd.discovery import attached, kubernetes, not_attached
+from hawse.allocator.crd.fields import AttachMetadata, Endpoint, ScrapeLimits, Selector
 from hawse.allocator.crd.http import http, notes
 from hawse.allocator.crd.refusing import each, metric_rules, whole
 from hawse.allocator.select import LabelSelector, NamespaceSelector, label_name
@@ -23,7 +23,7 @@ class Spec(ScrapeLimits, frozen=True):
     pod_metrics_endpoints: tuple[Endpoint, ...] = ()
     job_label: str | None = None
     pod_target_labels: tuple[str, ...] | None = None
-    selector_mechanism: str | None = None
+    attach_metadata: AttachMetadata | None = None
 
 
 def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
@@ -36,18 +36,19 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
         selector = spec.selector.checked()
         for number, endpoint in enumerate(spec.pod_metrics_endpoints):
             making = partial(_job, spec, selector, endpoint, monitor, rights)
-            yield each(f"{name}/{number}", origin, making, notes(endpoint, rights), selector)
+            yield each(f"{name}/{number}", origin, making, (*notes(endpoint, rights), *_notes(spec, rights)), selector)
 
     yield from whole(name, origin, make)
 
 
 def _job(spec: Spec, selector: LabelSelector, endpoint: Endpoint, monitor: Monitor, rights: Rights) -> Document:
     namespace = monitor.namespace
+    found = kubernetes("pod", spec.namespace_selector, namespace, rights) | attached(spec.attach_metadata, rights)
     return {
         **rules.endpoint(endpoint),
         **http(endpoint, rights, namespace),
         **rules.limits(spec),
-        "kubernetes_sd_configs": [kubernetes("pod", spec.namespace_selector, namespace, rights)],
+        "kubernetes_sd_configs": [found],
         "relabel_configs": _relabelling(spec, selector, endpoint, monitor),
         **metric_rules(endpoint.metric_relabelings),
     }
@@ -78,3 +79,8 @@ def _port(endpoint: Endpoint) -> Iterator[Document]:
         yield rules.kept(f"{_META}pod_container_port_name", name)
     elif number:
         yield rules.kept(f"{_META}pod_container_port_number", number)
+
+
+def _notes(spec: Spec, rights: Rights) -> Iterator[str]:
+    if said := not_attached(spec.attach_metadata, rights):
+        yield said

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from hawse.allocator.crd import Document, Job, Monitor, Origin, Rights, rules
-from hawse.allocator.crd.discovery import ROLES, spread
-from hawse.allocator.crd.fields import Fields, Http, RelabelRule, ScrapeLimits
+from hawse.allocator.crd.discovery import ROLES, attached, not_attached, spread
+from hawse.allocator.crd.fields import AttachMetadata, Fields, Http, RelabelRule, ScrapeLimits
 from hawse.allocator.crd.http import host_is_fine, http, notes
 from hawse.allocator.crd.refusing import each, metric_rules, static, whole
 from hawse.allocator.safety import Refusal
@@ -45,12 +45,6 @@ class RoleSelector(Fields, frozen=True):
     role: str
     label: str | None = None
     field: str | None = None
-
-
-class AttachMetadata(Fields, frozen=True):
-    """`kubernetesSDConfigs[].attachMetadata`."""
-
-    node: bool | None = None
 
 
 class KubernetesSD(Fields, frozen=True):
@@ -92,7 +86,13 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
         spec = msgspec.json.decode(monitor.spec, type=Spec)
         limits = msgspec.json.decode(monitor.spec, type=ScrapeLimits)
         written = msgspec.json.decode(monitor.spec, type=dict[str, msgspec.Raw])
-        yield each(name, origin, lambda: _job(spec, limits, written, monitor.namespace, rights), notes(spec, rights))
+        said = (
+            *notes(spec, rights),
+            *(not_attached(one.attach_metadata, rights) for one in spec.kubernetes_sd_configs or ()),
+        )
+        yield each(
+            name, origin, lambda: _job(spec, limits, written, monitor.namespace, rights), tuple(filter(None, said))
+        )
 
     yield from whole(name, origin, make)
 
@@ -158,6 +158,4 @@ def _kubernetes(spec: KubernetesSD, namespace: str, rights: Rights) -> Document:
     made = spread(role, names or None, namespace, rights)
     if selectors:
         made["selectors"] = selectors
-    if spec.attach_metadata is not None and spec.attach_metadata.node:
-        raise Refusal("kubernetesSDConfigs.attachMetadata: nodes are the whole cluster's, and are not read")
-    return made
+    return {**made, **attached(spec.attach_metadata, rights)}

@@ -6,8 +6,8 @@ from functools import partial
 import msgspec
 
 from hawse.allocator.crd import Document, Job, Monitor, Origin, Rights, rules
-from hawse.allocator.crd.discovery import kubernetes
-from hawse.allocator.crd.fields import Endpoint, ScrapeLimits, Selector
+from hawse.allocator.crd.discovery import attached, kubernetes, not_attached
+from hawse.allocator.crd.fields import AttachMetadata, Endpoint, ScrapeLimits, Selector
 from hawse.allocator.crd.http import http, notes
 from hawse.allocator.crd.refusing import each, metric_rules, whole
 from hawse.allocator.select import LabelSelector, NamespaceSelector, label_name
@@ -24,7 +24,7 @@ class Spec(ScrapeLimits, frozen=True):
     job_label: str | None = None
     target_labels: tuple[str, ...] | None = None
     pod_target_labels: tuple[str, ...] | None = None
-    selector_mechanism: str | None = None
+    attach_metadata: AttachMetadata | None = None
     service_discovery_role: str | None = None
 
 
@@ -38,7 +38,7 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
         selector = spec.selector.checked()
         for number, endpoint in enumerate(spec.endpoints):
             making = partial(_job, spec, selector, endpoint, monitor, rights)
-            yield each(f"{name}/{number}", origin, making, notes(endpoint, rights), selector)
+            yield each(f"{name}/{number}", origin, making, (*notes(endpoint, rights), *_notes(spec, rights)), selector)
 
     yield from whole(name, origin, make)
 
@@ -46,6 +46,7 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
 def _job(spec: Spec, selector: LabelSelector, endpoint: Endpoint, monitor: Monitor, rights: Rights) -> Document:
     namespace = monitor.namespace
     found = kubernetes("endpointslice", spec.namespace_selector, namespace, rights)
+    found |= attached(spec.attach_metadata, rights)
     return {
         **rules.endpoint(endpoint),
         **http(endpoint, rights, namespace),
@@ -87,3 +88,10 @@ def _port(endpoint: Endpoint) -> Iterator[Document]:
     elif endpoint.target_port:
         what = "number" if isinstance(endpoint.target_port, int) else "name"
         yield rules.kept(f"{_META}pod_container_port_{what}", endpoint.target_port)
+
+
+def _notes(spec: Spec, rights: Rights) -> Iterator[str]:
+    if said := not_attached(spec.attach_metadata, rights):
+        yield said
+    if spec.service_discovery_role == "Endpoints":
+        yield "serviceDiscoveryRole Endpoints has no effect: EndpointSlices are looked at"
