@@ -17,7 +17,7 @@ from hawse.kube import reflector
 from hawse.prometheus.decoding import decoded
 from hawse.prometheus.discovery import discoverers, needs
 from hawse.prometheus.discovery.kubernetes import finder, reach
-from hawse.prometheus.discovery.kubernetes.finder import Finders
+from hawse.prometheus.discovery.kubernetes.finders import Finders
 from hawse.prometheus.discovery.kubernetes.kept import Keeper
 from hawse.prometheus.discovery.kubernetes.objects import PodObject
 from hawse.prometheus.discovery.kubernetes.stores import Store

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from hawse.component import Calls, Need
 from hawse.prometheus.discovery.base import Discoverer, Publish, Shares
 from hawse.prometheus.discovery.kubernetes import reach
-from hawse.prometheus.discovery.kubernetes.finder import Finder, Finders, wishes
+from hawse.prometheus.discovery.kubernetes.finder import Finder, wishes
+from hawse.prometheus.discovery.kubernetes.finders import Finders
 from hawse.prometheus.discovery.kubernetes.watching import ObjectWatches
 from hawse.prometheus.sd_settings import KubernetesSDConfig
 

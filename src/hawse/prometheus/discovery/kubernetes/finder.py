@@ -1,16 +1,10 @@
-"""Finds the targets of one `kubernetes_sd_configs` entry, for all jobs that have an equal one.
-
-Obtained through `context.shared(Finders)`: a hundred jobs that look at the same pods keep their groups once.
-"""
+"""Finds the targets of one `kubernetes_sd_configs` entry, for all jobs that have an equal one (see `finders`)."""
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
-
-import msgspec
 
 from hawse.diagnostics import HawseError
 from hawse.prometheus.discovery.base import Publish
@@ -19,14 +13,12 @@ from hawse.prometheus.discovery.kubernetes.endpointslice import EndpointSliceRol
 from hawse.prometheus.discovery.kubernetes.ingress import IngressRole
 from hawse.prometheus.discovery.kubernetes.node import NodeRole
 from hawse.prometheus.discovery.kubernetes.pod import PodRole
-from hawse.prometheus.discovery.kubernetes.reach import namespaces, reach
+from hawse.prometheus.discovery.kubernetes.reach import namespaces, reach, server_identity
 from hawse.prometheus.discovery.kubernetes.roles import Reference, Role
 from hawse.prometheus.discovery.kubernetes.service import ServiceRole
 from hawse.prometheus.discovery.kubernetes.watching import KINDS, ObjectWatches, Server, Watch, Wish
-from hawse.prometheus.http_settings import HttpClientSettings
 from hawse.prometheus.sd_settings import KubernetesSDConfig
 from hawse.prometheus.targets import TargetGroup
-from hawse.values import Secret
 
 ROLES: dict[str, type[Role]] = {
     "node": NodeRole,
@@ -71,6 +63,12 @@ class Finder:
         self._users: dict[Reference, set[str]] = {}  # object → keys of the role's objects that are made of it
         self._used: dict[str, tuple[Reference, ...]] = {}
         self._listeners: list[tuple[Watch, Callable[[str, Any, Any], None]]] = []
+
+    def add(self, number: int, publish: Publish) -> None:
+        """One more who is told, by what is known first. (`del members[number]` takes it back.)"""
+        self.members[number] = publish
+        if self.groups:
+            publish(list(self.groups.values()))
 
     @property
     def error(self) -> str:
@@ -218,53 +216,3 @@ class Finder:
         if groups:
             for publish in list(self.members.values()):
                 publish(list(groups))
-
-
-def server_identity(config: KubernetesSDConfig) -> bytes:
-    """Equal for configurations that reach the same API server in the same way."""
-    keys = ("api_server", "kubeconfig_file", *HttpClientSettings.__struct_fields__)
-    return _encoded([getattr(config, key) for key in keys])
-
-
-def _encoded(value: Any) -> bytes:
-    """Secrets and all: a key of dicts, never shown."""
-    return msgspec.json.encode(value, enc_hook=lambda one: one.reveal() if isinstance(one, Secret) else str(one))
-
-
-class Finders:
-    """All of them."""
-
-    def __init__(self) -> None:
-        self._finders: dict[bytes, tuple[Finder, asyncio.Task[None]]] = {}
-        self._numbers = itertools.count()
-
-    def join(self, config: KubernetesSDConfig, watches: ObjectWatches, publish: Publish) -> tuple[Finder, int]:
-        """The finder of such a configuration, which calls `publish` from now on; and a number to leave it with."""
-        key = _encoded(config)
-        if key not in self._finders:
-            finder = Finder(config, watches)
-            self._finders[key] = finder, asyncio.create_task(finder.run(), name=f"discovery: {config.role}")
-        finder, number = self._finders[key][0], next(self._numbers)
-        finder.members[number] = publish
-        if finder.groups:
-            publish(list(finder.groups.values()))
-        return finder, number
-
-    async def leave(self, finder: Finder, number: int) -> None:
-        """`publish` is not called any more. The last to leave ends the finder."""
-        finder.members.pop(number, None)
-        if finder.members:
-            return
-        for key, (one, task) in list(self._finders.items()):
-            if one is finder:
-                del self._finders[key]
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
-
-    async def close(self) -> None:
-        """End all of them."""
-        tasks = [task for _, task in self._finders.values()]
-        self._finders.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,14 +4,18 @@ import base64
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from hawse.component import Need, Reads
 from hawse.diagnostics import HawseError
 from hawse.kube import access
 from hawse.kube.access import SERVICE_ACCOUNT, Access, Trust
 from hawse.kube.credentials import Credentials, Fixed, TokenFile
-from hawse.prometheus.http_settings import BasicAuth, client_needs, connects
+from hawse.prometheus.http_settings import BasicAuth, HttpClientSettings, client_needs, connects
 from hawse.prometheus.sd_settings import KubernetesSDConfig
+from hawse.values import Secret
 
 ALL = ("",)
 
@@ -113,3 +117,14 @@ def scopes(config: KubernetesSDConfig, env: Mapping[str, str] = os.environ) -> t
     except HawseError:
         found = (*config.namespaces.names, env.get("POD_NAMESPACE", "") or "own namespace")
     return tuple(name or "cluster" for name in dict.fromkeys(found))
+
+
+def encoded(value: Any) -> bytes:
+    """A configuration as a key of dicts: with its secrets, never to be shown."""
+    return msgspec.json.encode(value, enc_hook=lambda one: one.reveal() if isinstance(one, Secret) else str(one))
+
+
+def server_identity(config: KubernetesSDConfig) -> bytes:
+    """Equal for configurations that reach the same API server in the same way."""
+    keys = ("api_server", "kubeconfig_file", *HttpClientSettings.__struct_fields__)
+    return encoded([getattr(config, key) for key in keys])
