@@ -88,17 +88,18 @@ def of_http(error: HttpError) -> GrpcError:
     return GrpcError(code, error.message, details)
 
 
-def unary(body: bytes) -> tuple[bytes, bool]:
-    """The one message of a request, and whether it is compressed. Raises GrpcError."""
-    if len(body) < PREFIX:
+def unary(prefix: bytes, received: int) -> bool:
+    """Whether the one message of a request is compressed; `received` counts the bytes of both. Raises GrpcError."""
+    if len(prefix) < PREFIX:
         raise GrpcError(Code.INTERNAL, "the request has no message")
-    size = int.from_bytes(body[1:PREFIX], "big")
-    if size != len(body) - PREFIX:
-        what = "is cut off" if size > len(body) - PREFIX else "is followed by more; the method takes one"
-        raise GrpcError(Code.INTERNAL if size > len(body) - PREFIX else Code.UNIMPLEMENTED, f"the message {what}")
-    if body[0] > 1:
-        raise GrpcError(Code.INTERNAL, f"the message has the flags {body[0]}, of which only 1 is known")
-    return body[PREFIX:], body[0] == 1
+    size = int.from_bytes(prefix[1:PREFIX], "big")
+    if size > received - PREFIX:
+        raise GrpcError(Code.INTERNAL, "the message is cut off")
+    if size < received - PREFIX:
+        raise GrpcError(Code.UNIMPLEMENTED, "the message is followed by more; the method takes one")
+    if prefix[0] > 1:
+        raise GrpcError(Code.INTERNAL, f"the message has the flags {prefix[0]}, of which only 1 is known")
+    return prefix[0] == 1
 
 
 def framed(message: bytes) -> bytes:

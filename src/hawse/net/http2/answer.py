@@ -78,7 +78,8 @@ class Answers(Writer):
         await self._drained()
 
     async def _call(self, stream: Stream, incoming: Incoming) -> bytes:
-        incoming.request.body, compressed = grpc.unary(stream.body.getvalue())
+        compressed = grpc.unary(stream.prefix, stream.size)
+        incoming.request.body = stream.body.getvalue()
         if not compressed:
             incoming.encoding = ""
         elif not incoming.encoding:

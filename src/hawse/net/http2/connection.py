@@ -312,8 +312,13 @@ class Http2Connection(Answers):
         if not self._listener.budget.acquire(len(piece), incoming.held):
             raise request.no_room()
         incoming.held += len(piece)
+        if stream.is_grpc and stream.size < grpc.PREFIX:  # kept apart, so that the message need not be copied
+            own = grpc.PREFIX - stream.size
+            stream.prefix += piece[:own]
+            stream.body.write(piece[own:])
+        else:
+            stream.body.write(piece)
         stream.size += len(piece)
-        stream.body.write(piece)
 
     def _end_data(self) -> None:
         stream, self._data = self._data, None

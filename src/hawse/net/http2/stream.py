@@ -20,6 +20,7 @@ class Stream:
         "id",
         "incoming",
         "is_grpc",
+        "prefix",
         "receive_window",
         "send_window",
         "size",
@@ -34,6 +35,7 @@ class Stream:
         self.incoming = incoming
         self.is_grpc = False
         self.body = io.BytesIO()
+        self.prefix = b""  # of a gRPC message
         self.size = 0
         self.ended = False  # the client has sent all
         self.answered = False  # we have sent all, or begun to
