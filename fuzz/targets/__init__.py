@@ -31,6 +31,9 @@ MODULES = {
     "targets": "discovery",
     "relabelling": "discovery",
     "kube_objects": "discovery",
+    "allocator_jobs": "assignments",
+    "allocator_targets": "assignments",
+    "inflate": "assignments",
     "monitors": "monitors",
     "questions": "monitors",
 }

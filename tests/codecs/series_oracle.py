@@ -226,8 +226,8 @@ def comparable(rows):
 
 # --- requests -----------------------------------------------------------------------------------------------------------
 
-KEYS = ["http.method", "http_method", "code", "le", "1st", "_x", "é", "__name__", "job", "a..b", "a_b"]
-TIMES = st.sampled_from([0, 1, 1_700_000_000_123_456_789, 1_700_000_001_000_000_000, 1 << 62])
+KEYS = ["http.method", "", "http_method", "code", "le", "1st", "_x", "é", "__name__", "job", "a..b", "a_b"]
+TIMES = st.sampled_from([0, 1, 1_700_000_000_123_456_789, 1_700_000_001_000_000_000, 1 << 62, (1 << 64) - 1])
 VALUES = st.floats() | st.sampled_from([0.0, 1.0, -1.5])
 
 

@@ -109,10 +109,18 @@ def test_malformed_is_an_error():
         Writer().lines(Group(Resource(b""), (b"\x12\x05\x12",), 1), [])
 
 
-def test_every_line_is_one(tmp_path):
+def test_every_line_is_one():
     def make(scope):
         point = scope.metrics.add(name="a\nb").gauge.data_points.add(as_int=1)
         point.attributes.add(key="c\nd").value.string_value = "e\nf"
 
     got, *_ = lines(batch(make))
     assert re.fullmatch(r'a_b\{c_d="e\\nf"\} 1 0', got[0])
+
+    def verbatim(scope):
+        make(scope)
+        scope.metrics[0].metadata.add(key="prometheus.type").value.string_value = "gauge"
+        scope.metrics[0].gauge.data_points[0].attributes.add(key="c d").value.string_value = "g"
+
+    got, *_ = lines(batch(verbatim))
+    assert got == [r'a_b{c_d="e\nf;g"} 1 0']

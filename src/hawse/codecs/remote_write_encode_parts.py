@@ -162,7 +162,7 @@ def _gauge(one: One) -> bytes:
     name = labels.pop("__name__", "")
     attributes = encode_attributes(labels, 7)
     points = [
-        field(1, attributes + b"\x19" + struct.pack("<qc", time * 1_000_000, b"\x21") + struct.pack("<d", value))
+        field(1, attributes + b"\x19" + struct.pack("<Qc", time * 1_000_000, b"\x21") + struct.pack("<d", value))
         for value, time in [*one.samples, *((histogram.sum, time) for histogram, time in one.histograms)]
     ]
     told = field(12, encode_attribute("prometheus.type", "unknown"))

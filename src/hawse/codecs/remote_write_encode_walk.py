@@ -60,7 +60,7 @@ class Family:
             base = self._base = [_pair(*label) for label in target.labels(self.head, {})]
         seen = _seen[self.head.own]
         made = [*base, *[seen.get(raw) or _learn(raw, own=self.head.own) for raw in raws]]
-        if len({pair[0] for pair in made}) < len(made) or not all(pair[1] for pair in made):
+        if len({pair[0] for pair in made}) < len(made) or not all(pair[0] and pair[1] for pair in made):
             return None
         made.sort()
         return made

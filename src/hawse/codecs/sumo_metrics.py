@@ -6,6 +6,7 @@ the text cannot tell is left out: stale markers, and the buckets of exponential 
 """
 
 import math
+import re
 import struct
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +24,7 @@ _SETTINGS = Settings(
 )
 _SOURCE = {"X-Sumo-Host": "_sourceHost", "X-Sumo-Name": "_sourceName", "X-Sumo-Category": "_sourceCategory"}
 _MOST = 32 << 20  # bytes of what is remembered, about
+_ODD = re.compile(r"[^a-zA-Z0-9_:]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _STALE = struct.pack("<d", STALE)
 _SUM, _COUNT = ("_sum", "", ""), ("_count", "", "")
@@ -129,8 +131,12 @@ def _native(value: Native) -> list[tuple[Variant, float, object]]:
 
 
 def _prefix(labels: Iterable[tuple[str, str]]) -> bytes:
-    pairs = dict(labels)
-    name = pairs.pop("__name__")
+    """A line up to its number. What came from Prometheus may have names of any characters, line feeds included."""
+    pairs: dict[str, str] = {}
+    for name, text in labels:
+        plain = _ODD.sub("_", name)
+        pairs[plain] = f"{pairs[plain]};{text}" if plain in pairs else text
+    name = _ODD.sub("_", pairs.pop("__name__"))
     inside = ",".join(f'{label}="{text.translate(_ESCAPES)}"' for label, text in pairs.items())
     return (f"{name}{{{inside}}} " if inside else f"{name} ").encode("utf-8", "replace")
 
@@ -160,7 +166,7 @@ def groups(data: bytes, shares: Sequence[Share]) -> list[Group]:
 def _gauge(line: bytes) -> bytes:
     name, number, time = [*line.rsplit(b" ", 2), b"", b""][:3]
     try:
-        point = b"\x19" + struct.pack("<q", int(time) * 1_000_000) + b"\x21" + struct.pack("<d", float(number))
+        point = b"\x19" + struct.pack("<Q", int(time) * 1_000_000) + b"\x21" + struct.pack("<d", float(number))
     except (ValueError, struct.error):
         point = b""
     return field(2, field(1, name) + field(5, field(1, point)))
