@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hawse.codecs import remote_write_1
+from hawse.codecs import remote_write, remote_write_1
 from hawse.codecs.otlp import TooMany
 from hawse.codecs.remote_write import Limits
 from hawse.codecs.remote_write_cache import EPOCH
@@ -362,7 +362,7 @@ def test_limits(request_of):
         assert read(made, known, items=20)[1].samples == 20
         with pytest.raises(TooMany, match="more than 19"):
             read(made, known, items=19)
-        with pytest.raises(TooMany, match="unfolds to more than 1000 bytes"):
+        with pytest.raises(TooMany, match="unfolds to more bytes"):
             read(made, known, size=1000)
 
 
@@ -451,6 +451,24 @@ def test_metadata_are_bounded():
     assert len(known.families._known) < 30
     assert known.families.of(b"m29_19").type == "counter"
     assert known.families.of(b"m0_0").type == "unknown"
+
+
+def test_a_large_request_is_encoded_in_parts(monkeypatch):
+    monkeypatch.setattr(remote_write, "_AT_ONCE", 2000)
+    known = memory()
+    for turn in range(3):
+        made, wanted = One(), []
+        for number in range(4_500):
+            labels = {"__name__": f"m{number // 100}", "job": f"j{number // 700}", "n": str(number)}
+            value = double(STALE) if turn == 1 and number in {5, 2_000, 4_499} else number + 1.0
+            made.series(labels, [(value, NOW)])
+            wanted.append(expected(labels, "gauge", value, NOW))
+        if turn == 1:
+            made.series(LABELS, [(1.0, NOW), (2.0, NOW)])
+            wanted += [expected(LABELS, "gauge", value, NOW) for value in (1.0, 2.0)]
+        data, written = read(made, known)
+        assert written.samples == len(wanted)
+        assert Counter(points(data)) == Counter(wanted)
 
 
 def test_a_long_request_lets_others_have_their_turn():

@@ -8,10 +8,11 @@ other series takes the long way, `Reading.take`.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
+from hawse.batch import Group
 from hawse.codecs import remote_write_histograms as native
 from hawse.codecs import remote_write_output as output
 from hawse.codecs import remote_write_segments as segments
@@ -21,12 +22,10 @@ from hawse.codecs.remote_write_columns import Numbers as Column
 from hawse.codecs.remote_write_schema import GAUGE_HINT
 from hawse.codecs.remote_write_series import UNKNOWN, Family, Invalid, Labels, Series, Slot, Usage, describe
 
-if TYPE_CHECKING:
-    from hawse.batch import Group
-
 Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 for none
 
 TURN = 0.005  # seconds of work without a turn for others
+_AT_ONCE = 20_000  # samples that are encoded without a turn for others
 _BUCKETS = 1 << 22  # that the histograms of a request may unfold to
 
 
@@ -159,7 +158,8 @@ class Reading:
         self.forms: list[Form] = []
         self.last = NOTHING
         self._items = limits.items
-        self._size = limits.size
+        self._made = limits.size  # bytes that may yet be made on the way
+        self._size = limits.size  # bytes that may yet come out
         self._limits = limits
         self._buckets = [_BUCKETS]
         self._numbers: list[_Number] = []
@@ -167,13 +167,13 @@ class Reading:
         self._exemplars: list[tuple[Slot, bytes, list[bytes]]] = []  # of series without a sample of their own
 
     def spend(self, items: int, size: int = 0) -> None:
-        """Count parts, and bytes they come to. Raises TooMany."""
+        """Count parts, and bytes made of them on the way. Raises TooMany."""
         self._items -= items
-        self._size -= size
+        self._made -= size
         if self._items < 0 or self._items < len(self.forms):
             raise TooMany(f"the request has more than {self._limits.items} samples and other parts")
-        if self._size < 0:
-            raise TooMany(f"the request unfolds to more than {self._limits.size} bytes")
+        if self._made < 0:
+            raise TooMany("the request unfolds to more bytes than are allowed")
 
     def invalid(self, error: Invalid, items: int) -> None:
         """Leave something out."""
@@ -194,7 +194,6 @@ class Reading:
         except Invalid as error:
             self.invalid(error, items + len(exemplars))
             return
-        self.spend(0, items * (len(attributes) + 40))
         ready = self._ready(exemplars)
         for sample in samples:
             try:
@@ -236,21 +235,12 @@ class Reading:
         self.spend(0, sum(map(len, ready)))
         return ready
 
-    def finish(self, values: Column, times: Column) -> Written:
-        """Encode what was read; `values` and `times` are those of `forms`."""
+    async def finish(self, values: Column, times: Column) -> Written:
+        """Encode what was read; `values` and `times` are those of `forms`. Others get their turn in between."""
         written = self.written
         forms = self.forms
-        stale = np.flatnonzero(values == np.uint64(native.STALE)).tolist()
-        if forms and not (stale or self._numbers or self._histograms or self._exemplars):
-            memory = self.memory
-            version = memory.families.version
-            made = segments.groups(forms, values, times, memory.forms, version, self._limits.size)
-            if made is not None:
-                written.samples = len(forms)
-                written.groups = made
-                return written
         points = output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
-        for index in stale:
+        for index in np.flatnonzero(values == np.uint64(native.STALE)).tolist():
             self._by_hand(points, index, ())
         if self._exemplars:
             self._attach(points)
@@ -259,9 +249,26 @@ class Reading:
         for slot, encoded in self._histograms.items():
             points.others.setdefault(slot, []).extend(encoded)
         written.samples = len(forms) + len(self._numbers)
-        if points.slots or points.others:
-            written.groups = output.groups(points, self._limits.size)
+        groups: list[Group] = []
+        since = time.perf_counter()
+        for begin in range(0, len(forms) or bool(points.others), _AT_ONCE):
+            end = min(begin + _AT_ONCE, len(forms))
+            part = points if begin == 0 and end == len(forms) else points.part(begin, end)
+            made = self._some(part, forms[begin:end])
+            self._size -= sum(group.nbytes for group in made)
+            groups += made
+            since = await breathe(since)
+        written.groups = groups
         return written
+
+    def _some(self, points: output.Points, forms: list[Form]) -> list[Group]:
+        """Encode a part: by what is remembered, if all of it are plain samples."""
+        made = None
+        if not (points.made or points.others):
+            memory = self.memory
+            version = memory.families.version
+            made = segments.groups(forms, points.values, points.times, memory.forms, version, self._size)
+        return output.groups(points, self._size) if made is None else made
 
     def _by_hand(self, points: output.Points, index: int, exemplars: Sequence[bytes]) -> None:
         form = self.forms[index]

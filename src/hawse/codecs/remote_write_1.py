@@ -31,7 +31,7 @@ async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
     while reader.at < len(body):
         reader.stretch()
         since = await breathe(since)
-    return reader.complete()
+    return await reader.complete()
 
 
 class _Reader(Reading):
@@ -141,7 +141,7 @@ class _Reader(Reading):
         family = Family(type_, text(told.help), text(told.unit))
         self.memory.families.learn(told.metric_family_name, family)
 
-    def complete(self) -> Written:
+    async def complete(self) -> Written:
         """Encode what was read."""
         zeros = np.fromiter([form.zero for form in self.forms], np.bool_, len(self.forms))
         values, times, odd = columns.read(self._body, self._ends, zeros)
@@ -155,7 +155,7 @@ class _Reader(Reading):
             kept = ~odd
             self.forms = list(compress(self.forms, kept.tolist()))
             values, times = values[kept], times[kept]
-        return self.finish(values, times)
+        return await self.finish(values, times)
 
 
 def _labels(of: Any) -> list[tuple[bytes, bytes]]:

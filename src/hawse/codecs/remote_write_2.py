@@ -42,7 +42,7 @@ async def read(body: bytes, memory: Memory, limits: Limits) -> Written:
     for begin in range(0, len(series), _TURN):
         reader.some(series[begin : begin + _TURN])
         since = await breathe(since)
-    return reader.complete()
+    return await reader.complete()
 
 
 async def _cut(body: bytes, most: int) -> tuple[list[bytes], list[bytes]]:
@@ -228,12 +228,12 @@ class _Reader(Reading):
             raise Invalid("bad_reference", f"there is no symbol {missing}, but {len(self._symbols)} in all")
         return list(zip(texts[::2], texts[1::2], strict=True))  # type: ignore[arg-type]
 
-    def complete(self) -> Written:
+    async def complete(self) -> Written:
         """Encode what was read."""
         if not self._values:
             nothing = np.zeros(0, np.uint64)
-            return self.finish(nothing, nothing)
-        return self.finish(np.concatenate(self._values), np.concatenate(self._times))
+            return await self.finish(nothing, nothing)
+        return await self.finish(np.concatenate(self._values), np.concatenate(self._times))
 
 
 def _parse(raw: bytes) -> Any:

@@ -43,6 +43,14 @@ class Points:
         self.points[index] = point
         self.made.add(index)
 
+    def part(self, begin: int, end: int) -> "Points":
+        """Some of the points; those that came in other ways are with the last."""
+        some = slice(begin, end)
+        made = Points(self.slots[some], self.points[some], self.values[some], self.times[some])
+        made.made = {index - begin for index in self.made if begin <= index < end}
+        made.others = self.others if end == len(self.points) else {}
+        return made
+
     def sort(self) -> tuple[dict[Target, list[Slot]], dict[Slot, int]]:
         """Bring the points of a slot and the slots of a target together; say how many points of `points` each has."""
         ranges: dict[Slot, list[range]] = {}
@@ -109,7 +117,7 @@ def groups(points: Points, most: int) -> list[Group]:
         cuts.append(at)
         items.append(count)
         if at > most:
-            raise TooMany(f"the request unfolds to more than {most} bytes")
+            raise TooMany("the request unfolds to more bytes than are allowed")
     buffer = bytearray().join(pieces)
     _fill(buffer, points, sums, firsts, spots)
     view = memoryview(buffer)

@@ -145,7 +145,7 @@ def _join(segments: list[Segment], values: Numbers, times: Numbers, most: int) -
         cuts.append((target, at, samples))
         number = behind
         if at > most:
-            raise TooMany(f"the request unfolds to more than {most} bytes")
+            raise TooMany("the request unfolds to more bytes than are allowed")
     buffer = bytearray().join(pieces)
     counts = [len(segment.forms) for segment in segments]
     ends = np.concatenate([segment.ends for segment in segments])
