@@ -205,6 +205,34 @@ def test_a_metric_without_points_left_goes_too():
     assert not left.resource_metrics
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["flags == FLAG_NO_RECORDED_VALUE", "flags != 0", 'attributes["nowhere"] == "x"', 'attributes["nowhere"] != nil'],
+)
+def test_groups_in_which_no_point_can_pass_keep_their_bytes(condition):
+    batch = otlp.decode(Signal.METRICS, every_kind([0, 2, 4]).SerializeToString())
+    sink = Sink()
+    asyncio.run(Filter(config(f"metrics: {{datapoint: ['{condition}']}}"), Context(), sink).consume(batch))
+    assert sink.batches == [batch]
+
+
+@pytest.mark.parametrize(
+    ("condition", "left"),
+    [
+        ("flags == 0", [1, 3]),
+        ("flags == 1", [0, 2]),
+        ("flags >= 0", []),
+        ('attributes["nowhere"] == nil', []),
+        ('attributes["nowhere"] != "x"', []),
+        ('attributes["n"] == 3 or attributes["nowhere"] == "x"', [0, 1, 2]),
+        ('flags == 1 and attributes["n"] == 3', [0, 1, 2]),
+    ],
+)
+def test_flags_and_missing_attributes(condition, left):
+    found, _ = run(f"metrics: {{datapoint: ['{condition}']}}", every_kind(range(4)))
+    assert found == (every_kind(left) if left else ExportMetricsServiceRequest())
+
+
 def test_any_point_may_decide_for_a_metric():
     left, _ = run("metrics: {metric: ['HasAttrKeyOnDatapoint(\"pod\")']}", metrics("a"))
     assert names(left) == []

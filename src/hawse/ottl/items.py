@@ -98,7 +98,7 @@ class PointItem:
 
     __slots__ = ("_attributes", "_kind", "_message", "_metric")
 
-    def __init__(self, metric: MetricItem, kind: str, message: Any = None) -> None:
+    def __init__(self, metric: MetricItem, kind: str = "gauge", message: Any = None) -> None:
         """`message` is one of `otlp_parts.POINTS`."""
         self._metric = metric
         self._kind = kind
@@ -130,6 +130,15 @@ class PointItem:
     @property
     def flags(self) -> int:
         return int(self._message.flags)
+
+
+class FlagsItem:
+    """A point of which nothing is known but its flags."""
+
+    __slots__ = ("flags",)
+
+    def __init__(self, flags: int) -> None:
+        self.flags = flags
 
 
 class LogItem(_WithAttributes):

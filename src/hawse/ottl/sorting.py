@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeAlias
 from hawse.batch import AttributeValue, Group, Remembered, Resource, Signal
 from hawse.codecs import otlp_parts
 from hawse.ottl.condition import Test
-from hawse.ottl.items import LogItem, MetricItem, PointItem, SpanItem
+from hawse.ottl.items import FlagsItem, LogItem, MetricItem, PointItem, SpanItem
 from hawse.turns import Turns
 from hawse.wire import field
 
@@ -47,18 +47,29 @@ Settled: TypeAlias = tuple[tuple[bool, ...], ...]
 class _OfPoints:
     """A test of data points."""
 
-    __slots__ = ("_keys", "_test")
+    __slots__ = ("_keys", "_test", "_uses")
 
     def __init__(self, rule: Rule, test: Test) -> None:
         self._test = test
+        self._uses = rule.uses
         # As they are on the wire. A metric in which none of them occurs has no point with such an attribute.
         readable = "flags" not in rule.uses and "" not in rule.keys
         self._keys = [field(1, key.encode()) for key in rule.keys] if readable else [b""]
+
+    def idle(self, scopes: bytes) -> bool:
+        """Whether all bytes of a group show that no point passes: mostly, where flags or rare attributes are asked for."""
+        if self._uses == {"flags"}:
+            return not any(self._test(FlagsItem(flags)) for flags in otlp_parts.point_flags(scopes))
+        if self._uses == {"attributes"} and not any(key in scopes for key in self._keys):
+            return not self._test(PointItem(MetricItem(b"")))
+        return False
 
     async def cut(self, metric: MetricItem, turns: Turns) -> tuple[bytes | None, bytes | None]:
         """The metric with the points that pass the test alone, and with the others; None where there are none."""
         test = self._test
         judged = any([key in metric.raw for key in self._keys])  # noqa: C419  # as a list it takes half the time
+        if not judged and "type" not in self._uses and not test(PointItem(metric)):
+            return None, metric.raw
         split: dict[str, tuple[list[bytes], list[bytes]]] = {}
         for kind, data in otlp_parts.data_of(metric.message):
             points = data.points[:]
@@ -75,13 +86,16 @@ class _OfPoints:
         return otlp_parts.apart(metric.raw, split)
 
 
+Tests: TypeAlias = list[tuple[int, _OfPoints | None, Test]]  # rule, how it judges points if it does, test
+
+
 class _Bound:
     """The rules as they are for resources that answer alike. `rest` is the rule of all that no test takes."""
 
     __slots__ = ("by_name", "rest", "tests")
 
     def __init__(self, rules: Sequence[Rule], settled: Settled) -> None:
-        self.tests: list[tuple[int, _OfPoints | None, Test]] = []  # rule, how it judges points if it does, test
+        self.tests: Tests = []
         self.rest = NONE
         for number, (rule, answers) in enumerate(zip(rules, settled, strict=True)):
             test = rule.test(answers)
@@ -122,22 +136,28 @@ class Sorter:
         bound = self._bound(group.resource)
         if not bound.tests:
             return [(bound.rest, group)]
+        tests = bound.tests
+        if bound.by_name is None:
+            data = b"".join(group.scopes)
+            tests = [one for one in tests if one[1] is None or not one[1].idle(data)]
+            if not tests:
+                return [(bound.rest, group)]
         message = otlp_parts.opened(group)
         scopes = list(message.scopes)
-        found = [await self._scope(scope.items[:], bound) for scope in scopes]
+        found = [await self._scope(scope.items[:], bound, tests) for scope in scopes]
         numbers = sorted({number for parts in found for number in parts})
         if len(numbers) <= 1:
             return [(numbers[0] if numbers else NONE, group)]
         del message.scopes[:]
         return self._split(group, scopes, found, numbers, message.SerializeToString())
 
-    async def _scope(self, items: list[bytes], bound: _Bound) -> dict[int, list[bytes]]:
+    async def _scope(self, items: list[bytes], bound: _Bound, tests: Tests) -> dict[int, list[bytes]]:
         """The items of a scope by rule; metrics may be in several parts."""
         parts: dict[int, list[bytes]] = {}
         turns = Turns()
         if self._signal is not Signal.METRICS or bound.by_name is None:
             for raw in items:
-                await self._by_test(raw, bound, parts, turns)
+                await self._by_test(raw, bound.rest, tests, parts, turns)
             return parts
         for at in range(0, len(items), _SLICE):
             self._by_name(items[at : at + _SLICE], bound, parts)
@@ -172,9 +192,9 @@ class Sorter:
         self._names += 1
         known[name] = number
 
-    async def _by_test(self, raw: bytes, bound: _Bound, parts: dict[int, list[bytes]], turns: Turns) -> None:
+    async def _by_test(self, raw: bytes, rest: int, tests: Tests, parts: dict[int, list[bytes]], turns: Turns) -> None:
         item = self._item(raw)
-        for number, of_points, test in bound.tests:
+        for number, of_points, test in tests:
             if of_points:
                 taken, left = await of_points.cut(item, turns)
                 if taken is not None:
@@ -185,7 +205,7 @@ class Sorter:
             elif test(item):
                 parts.setdefault(number, []).append(raw)
                 return
-        parts.setdefault(bound.rest, []).append(raw)
+        parts.setdefault(rest, []).append(raw)
         await turns.give()
 
     def _split(
