@@ -57,7 +57,7 @@ class _OfPoints:
         self._keys = [field(1, key.encode()) for key in rule.keys] if readable else [b""]
 
     def idle(self, scopes: bytes) -> bool:
-        """Whether all bytes of a group show that no point passes: mostly, where flags or rare attributes are asked for."""
+        """Whether a group's bytes show that no point passes: mostly, where flags or rare attributes are asked for."""
         if self._uses == {"flags"}:
             return not any(self._test(FlagsItem(flags)) for flags in otlp_parts.point_flags(scopes))
         if self._uses == {"attributes"} and not any(key in scopes for key in self._keys):
