@@ -2,9 +2,12 @@ import asyncio
 import re
 import shutil
 import subprocess
+import time
 from importlib.resources import files
+from urllib.parse import quote
 
 import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from hawse.backend.server import Backend
 
@@ -93,14 +96,22 @@ def test_answers_are_json_whatever_they_hold(call, send, record):
     asyncio.run(run())
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
-def test_hostile_records_are_shown_as_text_in_a_browser(send, record, tmp_path):
-    def browse(url):
+@pytest.fixture
+def browse(tmp_path):
+    """What Chromium makes of an address, as HTML."""
+    if shutil.which("chromium") is None:
+        pytest.skip("needs Chromium")
+
+    def browsing(url):
         flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
         more = "--disable-component-update --disable-sync --virtual-time-budget=3000 --dump-dom"
         command = ["chromium", *flags.split(), *more.split(), f"--user-data-dir={tmp_path}", url]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
 
+    return browsing
+
+
+def test_hostile_records_are_shown_as_text_in_a_browser(browse, send, record):
     async def run():
         async with Backend() as backend:
             resource = {"_sourceName": HOSTILE[0], HOSTILE[1]: HOSTILE[2], "log.iostream": "stderr"}
@@ -114,3 +125,34 @@ def test_hostile_records_are_shown_as_text_in_a_browser(send, record, tmp_path):
     assert "&lt;script&gt;document.title='pwned'&lt;/script&gt;" in html
     assert not re.search(r"<img src=.?x|<iframe|<svg onload|<script>", html)
     assert '<div class="notice" id="notice" role="alert" hidden="">' in html, "the page complains of nothing"
+
+
+def test_metrics_are_plotted_in_a_browser_and_hostile_ones_are_text(browse, call):
+    request = ExportMetricsServiceRequest()
+    group = request.resource_metrics.add()
+    group.resource.attributes.add(key=HOSTILE[1]).value.string_value = HOSTILE[2]
+    metric = group.scope_metrics.add().metrics.add(name=HOSTILE[0], description=HOSTILE[4], unit=HOSTILE[3])
+    now = time.time_ns()
+    for number, code in enumerate(("200", HOSTILE[0])):
+        for age in range(20):
+            point = metric.gauge.data_points.add(time_unix_nano=now - age * 10**9, as_double=number * 40 + age)
+            point.attributes.add(key="code").value.string_value = code
+
+    async def run():
+        async with Backend() as backend:
+            body = request.SerializeToString()
+            reply = await call("POST", backend.url + "/v1/metrics", body, {"content-type": "application/x-protobuf"})
+            assert reply.status == 200
+            chosen = await asyncio.to_thread(browse, f"{backend.url}/?metric={quote(HOSTILE[0])}#metrics")
+            wrong = await asyncio.to_thread(browse, f"{backend.url}/?metric=a&label={quote('b=~[')}#metrics")
+            return chosen, wrong
+
+    chosen, wrong = asyncio.run(run())
+    assert "2 series" in chosen
+    lines = re.findall(r'<path class="series c\d" d="M([^"]*)"', chosen)
+    assert len(lines) == 2
+    assert all(line.count("L") >= 15 for line in lines)
+    assert chosen.count("&lt;img src=x onerror=") >= 3  # the name, the chosen name, the legend
+    assert not re.search(r"<img src=.?x|<iframe|<svg onload|<script>", chosen)
+    assert '<div class="notice" id="notice" role="alert" hidden="">' in chosen, "the page complains of nothing"
+    assert "is no regular expression" in re.search(r'id="notice" role="alert">([^<]*)', wrong)[1]

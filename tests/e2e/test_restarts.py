@@ -1,4 +1,7 @@
-"""Tiers that are killed while logs flow: what was not acknowledged comes again, and nothing is missing."""
+"""Tiers that are killed while logs and metrics flow: what was not acknowledged comes again, and nothing is missing.
+
+But for the metrics-collector: what a target has told it is nowhere else.
+"""
 
 import asyncio
 import os
@@ -8,24 +11,30 @@ from hawse.demo.environments import Options
 from hawse.demo.session import Session
 
 
+TIERS = ("logs-collector", "logs-enrichment", "metrics-enrichment", "backend", "target-allocator", "logs-collector")
+
+
 async def _killed_one_after_the_other(state):
-    session = Session(Options(state=state, host_logs=False, rate=4, seed=11))
+    session = Session(Options(state=state, host_logs=False, rate=4, seed=11, scrape_interval=1.0))
     try:
         await session.start()
-        for tier in ("logs-collector", "logs-enrichment", "backend", "logs-collector"):
-            await asyncio.sleep(1.5)
+        for tier in TIERS:
+            await asyncio.sleep(1.2)
             os.kill({place.name: place.pid for place in session.places()}[tier], signal.SIGKILL)
             await asyncio.sleep(0.5)
             await session.begin(tier)
         await asyncio.sleep(1)
         final = await session.drain()
-        return final.logs, session.logs.by_pod()
+        return final, session.logs.by_pod()
     finally:
         await session.close()
 
 
 def test_nothing_is_missing_after_kills(tmp_path):
-    final, pods = asyncio.run(_killed_one_after_the_other(tmp_path))
+    accounts, pods = asyncio.run(_killed_one_after_the_other(tmp_path))
+    metrics, final = accounts.metrics, accounts.logs
+    assert metrics.exposed > 500
+    assert (metrics.lost, metrics.missing, metrics.in_flight) == (0, 0, 0)
     assert final.written > 2000
     assert (final.lost, final.in_flight) == (0, 0)
     assert all(arrived >= pod.records for pod, arrived in pods if pod.collected)
