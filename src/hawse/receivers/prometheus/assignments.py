@@ -60,7 +60,10 @@ def job(
     Where its targets come from is the allocator's affair: `…_sd_configs` are left out, too. `override` replaces how
     targets are asked.
     """
-    found = msgspec.json.decode(raw)
+    try:
+        found = msgspec.json.decode(raw)
+    except ValueError as error:
+        raise JobError(f"it is no JSON: {error}") from None
     if not isinstance(found, dict):
         raise JobError("it is no map")
     kept = {key: value for key, value in found.items() if not key.endswith("_sd_configs") and key != "static_configs"}
