@@ -44,6 +44,7 @@ STATIC = {"job_name": "a", "static_configs": [{"targets": ["h:1"]}]}
             "config.scrape_configs[0].scrape_timeout",
             "greater than scrape interval",
         ),
+        ({"config": {"scrape_configs": [STATIC]}, "trim_metric_suffixes": True}, "trim_metric_suffixes", "names stay"),
         ({"target_allocator": {"endpoint": "allocator:80"}}, "target_allocator.endpoint", "is no HTTP URL"),
         ({"target_allocator": {"endpoint": "http://a", "interval": "0"}}, "target_allocator.interval", "more than 0"),
         (

@@ -335,3 +335,55 @@ def test_a_bug_in_reading_one_target_is_told_and_ends_nothing(monkeypatch):
                 return loop_of(receiver, one.address).last_error, loop_of(receiver, other.address).health
 
     assert asyncio.run(run()) == ("a bug, please report it: ZeroDivisionError: a bug", "up")
+
+
+def test_stop_ends_when_the_service_waits_no_longer(caplog):
+    async def run():
+        async with targets() as (target,):
+            async with running(scraping(target.address), stop=False) as receiver:
+                sink = receiver.sink
+                await sink.until(lambda: sink.scrapes)
+                blocked = asyncio.Event()
+
+                async def full():
+                    blocked.set()
+                    return Busy("full", retry_after=60)
+
+                sink.answers = [full()]
+                await blocked.wait()
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.2):
+                        await receiver.stop()
+                return receiver.context.meter.sums["hawse_scrapes_missed", "shutdown"]
+
+    assert asyncio.run(run()) == 1
+    assert "1 scrapes were not taken before the end" in caplog.text
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_targets_that_close_each_connection(version):
+    """Python's http.server does, with HTTP/1.0; others when a connection was idle for long, without a word."""
+
+    async def once(reader, writer, head):
+        if version == "1.0":
+            writer.write(b"HTTP/1.0 200 OK\r\ncontent-type: text/plain\r\n\r\na 1\n")
+        else:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\na 1\n")
+        await writer.drain()
+        writer.close()
+        raise ConnectionError
+
+    receiver, (target,) = taken(scraping, 4, lambda one: setattr(one, "answer", once))
+    assert set(receiver.sink.of("up")) == {1}
+    assert target.connections >= 4
+
+
+def test_a_target_of_protobuf():
+    """As the official client libraries of Go and Java have it: a varint before each MetricFamily."""
+    gauge = b"\x0a\x01a" + b"\x18\x01" + b"\x22\x0b\x12\x09\x09" + b"\x00\x00\x00\x00\x00\x00\x08\x40"
+    body = bytes([len(gauge)]) + gauge
+    kind = "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    found, _, target = one_scrape("", lambda one: setattr(one, "answer", head + body), scrape_native_histograms=True)
+    assert found["a"] == 3
+    assert target.header("accept").startswith("application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily")

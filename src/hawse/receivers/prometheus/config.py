@@ -75,6 +75,7 @@ class Config(component.Config, frozen=True):
     report_extra_scrape_metrics: Annotated[
         bool, Meta(description="Older name of config.global.extra_scrape_metrics.")
     ] = False
+    trim_metric_suffixes: Annotated[bool, Meta(description="Must be false: names stay as the target has them.")] = False
     resource_labels: Annotated[
         dict[str, str],
         Meta(description="Labels of series that say what they are about, and the resource attributes they become."),
@@ -88,6 +89,11 @@ class Config(component.Config, frozen=True):
         if not (config.scrape_configs or config.scrape_config_files or self.target_allocator):
             fix = "write config.scrape_configs, config.scrape_config_files or target_allocator"
             yield Problem("", "there is nothing to scrape", fix)
+        if self.trim_metric_suffixes:
+            message = "names stay as the target has them, so that they come out as Prometheus would have them"
+            yield Problem(
+                "trim_metric_suffixes", message, "remove it, and rename with metric_relabel_configs if need be"
+            )
         for number, job in enumerate(config.scrape_configs):
             yield from job_problems(job, f"config.scrape_configs[{number}]")
 

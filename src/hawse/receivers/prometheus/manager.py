@@ -141,7 +141,16 @@ class Manager:
             await pool.close()
         await asyncio.sleep(0)  # those that were about to begin
         if self._under_way:
-            await asyncio.wait(self._under_way)
+            try:
+                await asyncio.wait(self._under_way)
+            except asyncio.CancelledError:
+                self._give_up(len(self._under_way))
+                raise
+
+    def _give_up(self, scrapes: int) -> None:
+        """The service waits no longer."""
+        self._metrics.missed.add(scrapes, reason="shutdown")
+        self._context.log.warning("%d scrapes were not taken before the end: gaps in their targets' series", scrapes)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], name: str) -> None:
         self._context.spawn(self._counted(coroutine), name)
