@@ -2,6 +2,8 @@
 
 import contextlib
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
@@ -10,8 +12,10 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 from .compare import differences, runs
-from .programs import Hawse, port, until
+from .programs import Hawse, Program, port, until
 from .prometheus import Prometheus
+
+ROOT = Path(__file__).parents[2]
 
 # One collection, exported twice: to the first and the second of the addresses. Runs in an environment of its own.
 _REMOTE_WRITE = """
@@ -83,15 +87,16 @@ def test_the_remote_write_exporter(peer, tmp_path):
 
 @pytest.fixture
 def sdk():
-    """A function that records some metrics with OpenTelemetry's SDK and sends them to an OTLP/HTTP endpoint."""
+    """A function that records some metrics with OpenTelemetry's SDK and sends them to an OTLP/HTTP endpoint, of a
+    resource with `more` attributes."""
 
-    def send(endpoint):
+    def send(endpoint, more):
         reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint), export_interval_millis=3_600_000)
         attributes = {
             "service.name": "shop",
             "service.namespace": "prod",
             "service.instance.id": "i-1",
-            "host.name": "web",
+            **more,
         }
         provider = MeterProvider([reader], Resource(attributes))
         meter = provider.get_meter("sdk", "1.0")
@@ -113,7 +118,7 @@ def test_the_sdk(peer, tmp_path, sdk):
     own = port()
     receivers = {"otlp": {"protocols": {"http": {"endpoint": f"127.0.0.1:{own}"}}}}
     with _through(peer, tmp_path, receivers, {}) as (through, hawse):
-        sdk(f"http://127.0.0.1:{own}/v1/metrics")
+        sdk(f"http://127.0.0.1:{own}/v1/metrics", {"host.name": "web"})
         until(lambda: through.query("target_info"), lambda: f"series\n{hawse.tail()}")
         found = {labels: runs(samples) for labels, samples in through.samples().items()}
     assert {frozenset(labels): values[0] for labels, values in found.items()} == _expected()
@@ -137,3 +142,48 @@ def _expected():
         series("latency_milliseconds_count", op="read"): 4.0,
         frozenset({("__name__", "target_info"), ("host_name", "web"), *where}): 1.0,
     }
+
+
+def test_the_sdk_through_enrichment(peer, tmp_path, sdk):
+    """The role, as it is: what the API server knows of the pod is on the series in Prometheus."""
+    pod = ("shop", "orders-7d8f9c6b5-x2x4z", "0b1c2d3e")
+    (tmp_path / "pods" / "_".join(pod)).mkdir(parents=True)
+    kubeconfig = tmp_path / "kubeconfig"
+    otlp, write, telemetry = port(), port(), port()
+    flags = ["--web.enable-remote-write-receiver"]
+    api = [sys.executable, "-m", "bench.cluster", tmp_path / "pods", kubeconfig]
+    with (
+        Prometheus(peer("prometheus"), tmp_path / "through", flags=flags) as prometheus,
+        subprocess.Popen(api, stdout=subprocess.PIPE, cwd=ROOT) as cluster,
+    ):
+        try:
+            assert cluster.stdout.readline()
+            env = {
+                "KUBECONFIG": str(kubeconfig),
+                "HAWSE_KUBE_AUTH_TYPE": "kubeConfig",
+                "HAWSE_OTLP_HOST": "127.0.0.1",
+                "HAWSE_OTLP_PORT": str(otlp),
+                "HAWSE_REMOTE_WRITE_HOST": "127.0.0.1",
+                "HAWSE_REMOTE_WRITE_PORT": str(write),
+                "HAWSE_TELEMETRY_HOST": "127.0.0.1",
+                "HAWSE_TELEMETRY_PORT": str(telemetry),
+                "HAWSE_HEALTH_HOST": "127.0.0.1",
+                "HAWSE_HEALTH_PORT": "0",
+                "HAWSE_METRICS_EXPORTER": "prometheusremotewrite",
+                "HAWSE_BACKEND_ENDPOINT": f"{prometheus.url}/api/v1/write",
+                "HAWSE_STATE": str(tmp_path / "state"),
+            }
+            argv = [sys.executable, "-m", "hawse", "run", "--role", "metrics-enrichment", "--no-watch"]
+            ready = f"http://127.0.0.1:{telemetry}/metrics"
+            with Program("enrichment", argv, tmp_path / "enrichment", ready, env) as role:
+                sdk(f"http://127.0.0.1:{otlp}/v1/metrics", {"k8s.namespace.name": pod[0], "k8s.pod.name": pod[1]})
+                until(lambda: prometheus.query("target_info"), lambda: f"series\n{role.tail()}")
+                found = {dict(labels)["__name__"]: dict(labels) for labels in prometheus.samples()}
+        finally:
+            cluster.terminate()
+    labels = found["http_server_requests_total"]
+    assert (labels["job"], labels["instance"], labels["http_route"]) == ("prod/shop", "i-1", "/a")
+    assert (labels["k8s_pod_name"], labels["k8s_deployment_name"]) == (pod[1], "orders")
+    assert labels["cluster"] == "kubernetes"
+    assert labels["pod_labels_team"] == "shop"
+    assert {*found} >= {"io_bytes_total", "latency_milliseconds_bucket", "memory_usage_ratio", "queue_length"}
