@@ -16,10 +16,13 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from hawse.backend.conditions import Mistake
-from hawse.backend.metrics import plot, selector
+from hawse.backend.metrics import plot, select, selector
+from hawse.backend.metrics.registry import Kind
 from hawse.backend.metrics.samples import STALE, Samples
+from hawse.backend.reader import Reader, TimedOut
 from hawse.backend.server import Backend
-from hawse.backend.store import Limits
+from hawse.backend.store import Limits, Store
+from hawse.batch import Resource
 
 SECOND = 10**9
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -268,6 +271,31 @@ def test_stale_markers_end_a_line(call):
         assert [one["value"] for one in found["samples"]] == ["1.0", "2.0", "stale"]
 
     served(call, work)
+
+
+def test_series_that_are_too_many_for_memory_are_looked_at_in_parts(tmp_path, monkeypatch):
+    store = Store(tmp_path / "s.db", Limits())
+    origin = store.registry.origin(Resource.of({}))
+    numbers = [store.registry.number(origin, "m", {"n": n}, Kind()) for n in range(9)]
+    for step in range(70):
+        times = np.full(9, step * SECOND, np.int64)
+        store.append([], [], step + 1, Samples(np.array(numbers, np.uint32), times, np.arange(9.0), 9))
+    reader = Reader(str(store.path))
+    answers = []
+    for most in (1_000_000, 200, 1):
+        monkeypatch.setattr(select, "TOGETHER", most)
+        parts = list(select.held(reader, numbers, 0, 1 << 62, math.inf))
+        assert len(parts) == {1_000_000: 1, 200: 5, 1: 9}[most]
+        answers.append(
+            {key: (one.times.tolist(), one.values.tolist()) for part in parts for key, one in part.samples.items()}
+        )
+        assert sum(part.arrived for part in parts) == 630
+    assert answers[0] == answers[1] == answers[2]
+    assert len(answers[0]) == 9
+    with pytest.raises(TimedOut):
+        list(select.held(reader, numbers, 0, 1 << 62, 0))
+    reader.close()
+    store.close()
 
 
 def test_counts(call):

@@ -110,15 +110,18 @@ def series(reader: Reader, asked: Query, until: float) -> dict[str, Any]:
 def samples(reader: Reader, asked: Query, until: float) -> dict[str, Any]:
     """Samples as they are held, in the order of their times. Values are text, since JSON has no NaN or Inf."""
     limit = number(asked, "limit", 10_000, _MOST_SAMPLES)
-    found = sorted(_found(reader, asked, until), key=lambda one: one.id)
-    held = _samples(reader, found, bound(asked, "from", EARLIEST), bound(asked, "to", LATEST), until)
+    by_id = {one.id: one for one in _found(reader, asked, until)}
+    start, end = bound(asked, "from", EARLIEST), bound(asked, "to", LATEST)
     left = limit
     rows = []
-    for one in found:
-        if one.id in held and left > 0:
-            rows.append({**_shown(one), "samples": _listed(held[one.id], left)})
-            left -= len(rows[-1]["samples"])
-    return {"series": rows, "more": sum(map(len, held.values())) > limit}
+    for some in select.held(reader, sorted(by_id), start, end, until):
+        for number_, mine in some.samples.items():
+            if left:
+                rows.append({**_shown(by_id[number_]), "samples": _listed(mine, left)})
+            left -= len(mine)
+            if left < 0:
+                return {"series": rows, "more": True}
+    return {"series": rows, "more": False}
 
 
 def _listed(held: Samples, most: int) -> list[dict[str, Any]]:
@@ -132,49 +135,44 @@ def _text(value: float) -> str:
     return {"inf": "+Inf", "-inf": "-Inf", "nan": "NaN"}.get(text := repr(value), text)
 
 
-def _samples(reader: Reader, found: list[Series], start: int, end: int, until: float) -> dict[int, Samples]:
-    numbers = sorted(one.id for one in found)
-    return select.by_series(select.samples(reader, numbers, start, end, until))
-
-
 def count(reader: Reader, asked: Query, until: float) -> dict[str, Any]:
     """How many samples are held of the series that selectors want; of samples that came again, how many."""
     found = list(select.series(reader, _selectors(asked), until))
     start, end = bound(asked, "from", EARLIEST), bound(asked, "to", LATEST)
-    arrived = ended = 0
     by = tuple(name for value in asked.get("by", []) for name in value.split(",") if name)
-    groups: dict[tuple[str | None, ...], list[int]] = {}
-    kept: list[Samples] = []
-    for part in select.samples(reader, sorted(one.id for one in found), start, end, until):
-        arrived += len(part)
-        kept.append(part)
-    held = select.by_series(iter(kept))
-    for one in found:
-        mine = held.get(one.id)
-        stales = int(stale(mine.values).sum()) if mine is not None else 0
-        size = len(mine) - stales if mine is not None else 0
-        ended += stales
-        key = tuple(one.name if name == "__name__" else one.labels.get(name) for name in by)
-        sums = groups.setdefault(key, [0, 0])
-        sums[0] += size
-        sums[1] += 1
-    distinct = sum(map(len, held.values()))
+    by_id = {one.id: one for one in found}
+    tally: Counter[int] = Counter()  # samples by series, stale markers apart
+    arrived = distinct = 0
+    for some in select.held(reader, sorted(by_id), start, end, until):
+        arrived += some.arrived
+        for number_, mine in some.samples.items():
+            tally[number_] = len(mine) - int(stale(mine.values).sum())
+            distinct += len(mine)
+    counted = tally.total()
     answer: dict[str, Any] = {
-        "count": distinct - ended,
+        "count": counted,
         "series": len(found),
-        "stale_markers": ended,
+        "stale_markers": distinct - counted,
         "duplicates": arrived - distinct,
     }
     if by:
-        limit = number(asked, "limit", 10_000, 10_000)
-        rows = sorted(groups.items(), key=lambda row: (-row[1][0], [value or "" for value in row[0]]))
-        answer["by"] = by
-        answer["groups"] = [
-            {"values": dict(zip(by, key, strict=True)), "count": size, "series": many}
-            for key, (size, many) in rows[:limit]
-        ]
-        answer["more"] = len(rows) > limit
+        answer |= _groups(by, found, tally, number(asked, "limit", 10_000, 10_000))
     return answer
+
+
+def _groups(by: tuple[str, ...], found: list[Series], tally: Counter[int], limit: int) -> dict[str, Any]:
+    """Samples and series by the values of labels, most samples first."""
+    sums: dict[tuple[str | None, ...], list[int]] = {}
+    for one in found:
+        key = tuple(one.name if name == "__name__" else one.labels.get(name) for name in by)
+        row = sums.setdefault(key, [0, 0])
+        row[0] += tally[one.id]
+        row[1] += 1
+    rows = sorted(sums.items(), key=lambda row: (-row[1][0], [value or "" for value in row[0]]))
+    shown = [
+        {"values": dict(zip(by, key, strict=True)), "count": size, "series": many} for key, (size, many) in rows[:limit]
+    ]
+    return {"by": by, "groups": shown, "more": len(rows) > limit}
 
 
 # --- lines ----------------------------------------------------------------------------------------------------------
@@ -193,18 +191,17 @@ def lines(reader: Reader, asked: Query, until: float) -> dict[str, Any]:
     window = _duration(asked, "window", 0)
     # A window may be wider than what is known before it has been looked: four times the usual interval.
     before = int(steps[0]) - max(lookback, window, 2 * step)
-    held = _samples(reader, shown, max(0, before), int(steps[-1]) + 1, until)
-    rows = []
-    for one in shown:
-        mine = held.get(one.id)
-        if mine is None:
-            continue
-        if mode == "rate":
-            line = plot.rate(mine, steps, lookback, window or max(2 * step, 4 * plot.usual_interval(mine)))
-        else:
-            line = plot.raw(mine, steps, lookback)
-        if np.isfinite(line).any():
-            rows.append({**_shown(one), "values": [x if np.isfinite(x) else None for x in line.tolist()]})
+    lines_: dict[int, list[float | None]] = {}
+    for some in select.held(reader, sorted(one.id for one in shown), max(0, before), int(steps[-1]) + 1, until):
+        for number_, mine in some.samples.items():
+            if mode == "rate":
+                wide = window or max(2 * step, 4 * plot.usual_interval(mine))
+                line = plot.rate(mine, steps, lookback, wide)
+            else:
+                line = plot.raw(mine, steps, lookback)
+            if np.isfinite(line).any():
+                lines_[number_] = [x if np.isfinite(x) else None for x in line.tolist()]
+    rows = [{**_shown(one), "values": lines_[one.id]} for one in shown if one.id in lines_]
     return {
         "from": rfc3339(int(steps[0])),
         "from_unix_nano": str(steps[0]),

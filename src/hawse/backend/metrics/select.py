@@ -13,6 +13,7 @@ from hawse.backend.metrics.samples import Samples, joined, unpack
 from hawse.backend.metrics.selector import Selector
 from hawse.backend.reader import Reader, TimedOut
 
+TOGETHER = 2_000_000  # samples in memory at once: some 100 bytes each while they are sorted
 _labels = msgspec.json.Decoder(dict[str, str])
 
 
@@ -108,6 +109,29 @@ def _member(series_: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
     np.add.at(steps, low, 1)
     np.add.at(steps, high, -1)
     return np.cumsum(steps[:-1]) > 0
+
+
+class Held(msgspec.Struct):
+    """Samples by series, sorted by time; and how many were there, those that came again included."""
+
+    samples: dict[int, Samples]
+    arrived: int
+
+
+def held(reader: Reader, numbers: Sequence[int], start: int, end: int, until: float) -> Iterator[Held]:
+    """The samples of series (ascending numbers), some series at a time, so that memory is bounded. Raises TimedOut."""
+    parts: list[Samples] = []
+    size = 0
+    for part in samples(reader, numbers, start, end, until):
+        parts.append(part)
+        size += len(part)
+        if size > TOGETHER and len(numbers) > 1:
+            parts.clear()
+            middle = len(numbers) // 2
+            yield from held(reader, numbers[:middle], start, end, until)
+            yield from held(reader, numbers[middle:], start, end, until)
+            return
+    yield Held(by_series(iter(parts)), size)
 
 
 def by_series(parts: Iterator[Samples]) -> dict[int, Samples]:
