@@ -10,6 +10,7 @@ from hawse.allocator import allocator as allocator_module
 from hawse.demo import objects
 from hawse.demo.apiserver import DemoApi
 from tests.allocator.cluster import (
+    Shared,
     WEB,
     allocating,
     collector,
@@ -413,3 +414,52 @@ def test_one_bad_monitor_harms_no_other(tmp_path):
 def test_settings_that_are_wrong(keys, path):
     with pytest.raises(AssertionError, match=path.replace("[", r"\[").replace("]", r"\]")):
         settings(**keys)
+
+
+def test_without_collectors_there_is_nobody_to_list(tmp_path):
+    async def whole():
+        async with DemoApi() as api:
+            shop(api)
+            api.put(service_monitor("shop", "web", WEB))
+            async with allocating(api, tmp_path, namespaces=["*"], prometheus_cr=CR) as run:
+                assert await run.json(f"/jobs/{JOB.replace('/', '%2F')}/targets") == {}
+                assert list(await run.json("/jobs")) == [JOB]
+                _, text = await run.get("/metrics")
+                assert b"opentelemetry_allocator_targets_unassigned 3" in text
+
+    asyncio.run(whole())
+
+
+def test_few_explain_at_a_time(tmp_path, monkeypatch):
+    async def whole():
+        async with allocating(None, tmp_path, collectors=STATIC) as run:
+            go = asyncio.Event()
+
+            async def slow(allocator, query):
+                await go.wait()
+                return {"query": query}
+
+            monkeypatch.setattr("hawse.allocator.api.explain", slow)
+            asked = [asyncio.ensure_future(run.get("/explain?target=a")) for _ in range(6)]
+            done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0.2)
+            go.set()
+            statuses = sorted(status for status, _ in await asyncio.gather(*asked))
+            assert statuses == [200, 200, 200, 200, 503, 503]
+
+    asyncio.run(whole())
+
+
+def test_tls_and_who_gets_credentials(tmp_path):
+    """Credentials go to those who show a certificate, and to nobody else."""
+    from hawse.allocator.api import Api
+
+    made = settings(
+        collectors=STATIC,
+        config={"scrape_configs": [{"job_name": "a", "authorization": {"credentials": "hunter2"}}]},
+        tls={"cert_file": "/c", "key_file": "/k", "client_ca_file": "/ca"},
+    )
+    one_way = settings(collectors=STATIC, tls={"cert_file": "/c", "key_file": "/k"})
+    shared = Shared()
+    assert Api(allocator_module.Allocator(made, shared))._reveal
+    assert not Api(allocator_module.Allocator(one_way, shared))._reveal

@@ -17,7 +17,7 @@ from hawse.allocator.board import SLICE, Assignment, Board
 from hawse.allocator.builtin import Builtin
 from hawse.allocator.collectors import CollectorPod, Pods, Resolved, listed
 from hawse.allocator.crd import Job, Monitor, Origin, Rights
-from hawse.allocator.documents import decoded, encoded
+from hawse.allocator.documents import decoded
 from hawse.allocator.looks import Look, Looks
 from hawse.allocator.metrics import Metrics
 from hawse.allocator.monitors import KINDS, Key, Monitors, NamespaceSink
@@ -81,16 +81,15 @@ class Allocator:
         self._wake = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._began = time.monotonic()
-        self._configs: dict[bool, bytes] = {}
 
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Begin. Raises HawseError where it is not known how to reach the API server."""
         self._began = time.monotonic()
-        self._own_jobs()
         watching = self.watching
         await watching.open()
+        self._own_jobs()
         if isinstance(self.collectors, Pods):
             watching.collectors(self.collectors, CollectorPod)
         elif isinstance(self.collectors, Resolved):
@@ -231,7 +230,6 @@ class Allocator:
         if job.refused and (job.name not in self.jobs or self.jobs[job.name].refused != job.refused):
             _log.warning("%s is not scraped: %s", job.name, job.refused)
         self.jobs[job.name] = job
-        self._configs.clear()
         there = self.board.working.get(job.name)
         if config is None:
             if there is not None:
@@ -241,7 +239,6 @@ class Allocator:
 
     def _drop(self, name: str) -> None:
         del self.jobs[name]
-        self._configs.clear()
         if name in self.board.working:
             self.board.remove(name)
 
@@ -312,9 +309,5 @@ class Allocator:
 
     def scrape_configs(self, *, reveal: bool) -> bytes:
         """All jobs by name, as JSON."""
-        if reveal not in self._configs:
-            made = {
-                name: encoded(self.board.working[name].config, reveal=reveal) for name in sorted(self.board.working)
-            }
-            self._configs[reveal] = msgspec.json.encode(made)
-        return self._configs[reveal]
+        working = self.board.working
+        return msgspec.json.encode({name: working[name].shown(reveal=reveal) for name in sorted(working)})

@@ -6,7 +6,7 @@ HTTP discovery format. Until it is known what there is, answers are 503: clients
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import quote_plus
 
@@ -23,6 +23,7 @@ _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 _PIECE = 200  # targets encoded at a time
 _LONGEST = 1024  # characters of a question to /explain
+_AT_ONCE = 4  # questions to /explain: each may look at all there is
 
 Answer: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -32,6 +33,7 @@ class Api:
 
     def __init__(self, allocator: Allocator) -> None:
         self._allocator = allocator
+        self._explaining = 0
         settings = allocator.settings
         known = settings.tls is not None and bool(settings.tls.client_ca_file)
         self._reveal = known or settings.allow_insecure_auth_secrets
@@ -83,7 +85,7 @@ class Api:
         collectors = request.query.get("collector_id")
         if collectors:
             return _listed(made.of.get((collectors[0], name), ()))
-        return _json({member.name: _of_collector(made, member.name, name) for member in made.members})
+        return StreamResponse(_of_all(made, name), content_type=_JSON)
 
     async def _live(self, _: Request) -> Response:
         return Response(200)
@@ -111,7 +113,13 @@ class Api:
         query = request.query.get("target", [""])[0].strip()
         if not query or len(query) > _LONGEST:
             raise HttpError(400, "ask for an address, a URL or a name: /explain?target=10.1.2.3:8080")
-        return _json(await explain(self._allocator, query))
+        if self._explaining >= _AT_ONCE:
+            raise HttpError(503, "others are asking, too: try again in a moment", {"retry-after": "1"})
+        self._explaining += 1
+        try:
+            return _json(await explain(self._allocator, query))
+        finally:
+            self._explaining -= 1
 
     async def _index(self, _: Request) -> Response:
         paths = ("/scrape_configs", "/jobs", "/jobs/JOB/targets?collector_id=ID", "/explain?target=ADDRESS|NAME")
@@ -119,9 +127,16 @@ class Api:
         return Response(200, text + "\n", content_type=_TEXT)
 
 
-def _of_collector(made: Assignment, collector: str, job: str) -> dict[str, Any]:
-    link = f"/jobs/{quote_plus(job)}/targets?collector_id={quote_plus(collector)}"
-    return {"_link": link, "targets": [_shown(item) for item in made.of.get((collector, job), ())]}
+async def _of_all(made: Assignment, job: str) -> AsyncIterator[bytes]:
+    """All collectors and what they have of a job: a map, in pieces."""
+    for number, member in enumerate(made.members):
+        link = f"/jobs/{quote_plus(job)}/targets?collector_id={quote_plus(member.name)}"
+        name, target = msgspec.json.encode(member.name), msgspec.json.encode(link)
+        yield (b"," if number else b"{") + name + b':{"_link":' + target + b',"targets":'
+        async for piece in _pieces(made.of.get((member.name, job), ())):
+            yield piece
+        yield b"}"
+    yield b"}" if made.members else b"{}"
 
 
 def _shown(item: Item) -> dict[str, Any]:
@@ -133,15 +148,18 @@ def _json(value: Any) -> Response:
     return Response(200, msgspec.json.encode(value), content_type=_JSON)
 
 
-def _listed(items: Iterable[Item]) -> Response:
+def _listed(items: Sequence[Item]) -> Response:
     """Targets for HTTP discovery; in pieces where they are many, so that others get a turn."""
-    listed = list(items)
-    if len(listed) <= _PIECE:
-        return _json([_shown(item) for item in listed])
-    return StreamResponse(_pieces(listed), content_type=_JSON)
+    if len(items) <= _PIECE:
+        return _json([_shown(item) for item in items])
+    return StreamResponse(_pieces(items), content_type=_JSON)
 
 
-async def _pieces(items: list[Item]) -> AsyncIterator[bytes]:
+async def _pieces(items: Sequence[Item]) -> AsyncIterator[bytes]:
+    """A list, some targets at a time."""
+    if not items:
+        yield b"[]"
+        return
     for start in range(0, len(items), _PIECE):
         part = msgspec.json.encode([_shown(item) for item in items[start : start + _PIECE]])
         yield (b"," if start else b"[") + part[1:-1]

@@ -15,6 +15,7 @@ import numpy as np
 
 from hawse.allocator.assign import NOBODY, Member, Strategy, assign, key_of
 from hawse.allocator.crd import Job
+from hawse.allocator.documents import encoded
 from hawse.allocator.looks import NAMESPACE, Look, Looks, Want
 from hawse.allocator.safety import Guard
 from hawse.allocator.select import on_discovered
@@ -78,9 +79,16 @@ class Working:
         self.populate = Populate(config)
         self.parts: dict[tuple[str, str], Part] = {}
         self._guard = guard
+        self._shown: dict[bool, msgspec.Raw] = {}
         self._salt = key_of(config.job_name)
         kind = "service" if job.origin.kind == "ServiceMonitor" else "pod"
         self._selects = on_discovered(job.selector, kind) if job.selector and not job.selector.empty else None
+
+    def shown(self, *, reveal: bool) -> msgspec.Raw:
+        """The job as clients get it, as JSON; made once."""
+        if reveal not in self._shown:
+            self._shown[reveal] = msgspec.Raw(msgspec.json.encode(encoded(self.config, reveal=reveal)))
+        return self._shown[reveal]
 
     def selects(self, group: TargetGroup) -> bool:
         """Whether the monitor's selector selects what the group is of."""

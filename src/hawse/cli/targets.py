@@ -164,7 +164,8 @@ def text(found: "Explanation", *, all_rules: bool = False) -> Iterator[str]:
 
 def _found(one: "Found", *, all_rules: bool) -> Iterator[str]:
     by = f" by {one.collector}" if one.collector else ""
-    yield f"{one.verdict}{by}: {one.reason}"
+    # Rules say "dropped by …" themselves.
+    yield one.reason if one.reason.startswith(one.verdict) else f"{one.verdict}{by}: {one.reason}"
     yield f"  job         {one.job} ({one.origin})"
     yield f"  discovered  {one.address} ({one.found_by})"
     if one.url:
@@ -177,9 +178,9 @@ def _found(one: "Found", *, all_rules: bool) -> Iterator[str]:
 
 
 def _rule(rule: "Changed") -> str:
-    looks_at = ", ".join(map(str, rule.config.get("source_labels", ()) or ()))  # type: ignore[call-overload]
+    looks_at = "".join(f" {name}" for name in rule.config.get("source_labels", ()) or ())  # type: ignore[attr-defined]
     regex = f" =~ {rule.config['regex']}" if "regex" in rule.config else ""
     if rule.dropped:
-        return f"{rule.action} {looks_at}{regex}: dropped, for it was {rule.source!r}"
+        return f"{rule.action}{looks_at}{regex}: dropped, for it was {rule.source!r}"
     changes = ", ".join(f"{name}: {before!r} → {after!r}" for name, (before, after) in rule.labels.items())
-    return f"{rule.action} {looks_at}{regex}: {changes}".replace("  ", " ")
+    return f"{rule.action}{looks_at}{regex}: {changes}"
