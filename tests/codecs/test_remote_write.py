@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hawse.codecs import remote_write, remote_write_1
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write import Limits
+from hawse.codecs.remote_write import Limits, NoRoom
 from hawse.codecs.remote_write_cache import EPOCH
 from hawse.codecs.remote_write_schema import message
 from hawse.wire import WireError, field, varint
@@ -366,12 +366,27 @@ def test_limits(request_of):
             read(made, known, size=1000)
 
 
-def test_a_symbol_that_is_used_without_end():
-    made = Two()
-    for number in range(200):
-        made.series({**LABELS, "n": str(number), "long": "x" * 1_000_000}, [(1, NOW)])
-    with pytest.raises(TooMany, match="unfolds"):
-        read(made)
+@VERSIONS
+def test_what_is_made_on_the_way_is_charged(request_of):
+    """A text of 2.0 that all series refer to, names and targets without number: the memory says when it is enough."""
+    made = request_of()
+    for number in range(400):
+        made.series({"__name__": f"m{number}", "job": f"j{number}", "long": "x" * 100_000}, [(1, NOW)])
+    body = made.body()
+    charged = []
+
+    def acquire(size, held):
+        assert held == sum(charged)
+        charged.append(size)
+        return sum(charged) < 10 << 20
+
+    with pytest.raises(NoRoom):
+        asyncio.run(request_of.read(body, memory(), Limits(acquire=acquire)))
+    assert 10 << 20 <= sum(charged) < 12 << 20
+    few = Limits(acquire=lambda size, held: True)
+    written = asyncio.run(request_of.read(body, memory(), few))
+    assert written.samples == 400
+    assert few.held > 40_000_000
 
 
 # --- memory ---------------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ other series takes the long way, `Reading.take`.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,6 +26,9 @@ Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 
 
 TURN = 0.005  # seconds of work without a turn for others
 _AT_ONCE = 20_000  # samples that are encoded without a turn for others
+_STEP = 1 << 20  # bytes that are charged at a time
+_FORM = 600  # bytes that a series takes beside its texts while it is read in full…
+_SAMPLE = 200  # …and that a sample does which is no form's
 _BUCKETS = 1 << 22  # that the histograms of a request may unfold to
 
 
@@ -46,12 +49,34 @@ class Written:
         self.message = ""
 
 
-class Limits:
-    """What a request may cost: samples and other parts, bytes that it unfolds to."""
+class NoRoom(Exception):
+    """Memory is used up at the moment."""
 
-    def __init__(self, items: int = 200_000, size: int = 80 << 20) -> None:
+
+class Limits:
+    """What a request may cost: samples and other parts, and bytes that it unfolds to.
+
+    What is made of it on the way is charged by `acquire`, in steps, which says whether there is room; `held` is what
+    has been, for the caller to give back.
+    """
+
+    def __init__(
+        self, items: int = 200_000, size: int = 80 << 20, acquire: Callable[[int, int], bool] = lambda _, __: True
+    ) -> None:
         self.items = items
         self.size = size
+        self.held = 0
+        self._acquire = acquire
+        self._due = 0
+
+    def charge(self, size: int) -> None:
+        """Account for bytes. Raises NoRoom."""
+        self._due += size
+        if self._due > _STEP:
+            if not self._acquire(self._due, self.held):
+                raise NoRoom("as much is in flight as memory allows")
+            self.held += self._due
+            self._due = 0
 
 
 class Memory:
@@ -158,7 +183,6 @@ class Reading:
         self.forms: list[Form] = []
         self.last = NOTHING
         self._items = limits.items
-        self._made = limits.size  # bytes that may yet be made on the way
         self._size = limits.size  # bytes that may yet come out
         self._limits = limits
         self._buckets = [_BUCKETS]
@@ -167,13 +191,20 @@ class Reading:
         self._exemplars: list[tuple[Slot, bytes, list[bytes]]] = []  # of series without a sample of their own
 
     def spend(self, items: int, size: int = 0) -> None:
-        """Count parts, and bytes made of them on the way. Raises TooMany."""
+        """Count parts, and bytes made of them on the way. Raises TooMany, NoRoom."""
         self._items -= items
-        self._made -= size
         if self._items < 0 or self._items < len(self.forms):
             raise TooMany(f"the request has more than {self._limits.items} samples and other parts")
-        if self._made < 0:
-            raise TooMany("the request unfolds to more bytes than are allowed")
+        if size:
+            self._limits.charge(size)
+
+    def place(self, labels: Labels, family: Family, *, own: bool) -> tuple[Slot, bytes]:
+        """As Series.slot, for a series that is read in full. Raises Invalid, TooMany, NoRoom."""
+        usage = self.memory.usage
+        before = usage.bytes
+        slot, attributes = self.memory.series.slot(labels, family, own=own)
+        self.spend(0, _FORM + len(attributes) + usage.bytes - before)
+        return slot, attributes
 
     def invalid(self, error: Invalid, items: int) -> None:
         """Leave something out."""
@@ -188,9 +219,9 @@ class Reading:
         created = message.created_timestamp if own else 0
         samples, histograms = message.samples, message.histograms
         items = len(samples) + len(histograms)
-        self.spend(1 + items + len(exemplars))
+        self.spend(1 + items + len(exemplars), _SAMPLE * items)
         try:
-            slot, attributes = self.memory.series.slot(labels, family, own=own)
+            slot, attributes = self.place(labels, family, own=own)
         except Invalid as error:
             self.invalid(error, items + len(exemplars))
             return

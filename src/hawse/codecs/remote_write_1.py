@@ -110,12 +110,11 @@ class _Reader(Reading):
             self._take(series, labels)
             return None
         try:
-            slot, attributes = self.memory.series.slot(labels, self._family(labels), own=False)
+            slot, attributes = self.place(labels, self._family(labels), own=False)
         except Invalid as error:
             self.spend(1)
             self.invalid(error, 1)
             return None
-        self.spend(0, len(attributes))
         return Form(head, slot, attributes, cost=len(head))
 
     def _parse(self, begin: int, end: int) -> Any:

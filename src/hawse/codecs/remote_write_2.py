@@ -163,12 +163,11 @@ class _Reader(Reading):
             family = self._family(series.metadata)
             since = sample.start_timestamp or series.created_timestamp
             start = nanoseconds(since) if since else 0
-            slot, attributes = self.memory.series.slot(labels, family, own=True)
+            slot, attributes = self.place(labels, family, own=True)
         except Invalid as error:
             self.spend(1)
             self.invalid(error, 1)
             return None
-        self.spend(0, len(attributes))
         form = Form(head, slot, attributes, start=start, cost=len(head))
         form.span = len(head)
         if all(np.frombuffer(head, "<u4")[1:]):  # else, something in it has no number

@@ -17,7 +17,7 @@ from msgspec import Meta, field
 from hawse.batch import Batch, Signal
 from hawse.codecs import remote_write_1, remote_write_2
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write import Limits, Memory, Written
+from hawse.codecs.remote_write import Limits, Memory, NoRoom, Written
 from hawse.component import (
     Busy,
     Consumer,
@@ -113,7 +113,6 @@ class PrometheusRemoteWrite(Receiver):
         self._budget: Budget = context.shared(Budget)
         size = min(config.series_cache_size, self._budget.memory_limit // 4)
         self._memory = Memory(size, config.resource_labels)
-        self._limits = Limits(config.max_request_items, _UNFOLDED * config.max_request_body_size)
         meter = context.meter
         self._malformed = meter.counter("hawse_receiver_malformed_requests", "Requests that are no remote write.")
         self._invalid = meter.counter(
@@ -143,20 +142,23 @@ class PrometheusRemoteWrite(Receiver):
         if not version:
             known = ", ".join(_MESSAGES)
             return _text(415, f"content-type is not that of remote write: send {_PROTOBUF};proto= one of {known}")
+        limits = Limits(
+            self._config.max_request_items, _UNFOLDED * self._config.max_request_body_size, self._budget.acquire
+        )
         try:
             read = remote_write_1.read if version == 1 else remote_write_2.read
-            written = await read(self._body(request), self._memory, self._limits)
+            written = await read(self._body(request), self._memory, limits)
+            return await self._hand_on(written, version, request.peer)
+        except NoRoom as full:
+            raise HttpError(503, str(full), {"retry-after": "1"}, limit="memory_limit") from None
         except TooMany as error:
             self._malformed.add(1)
             return self._refuse(413, f"{error} (max_request_items, max_request_body_size)", request.peer)
         except WireError as error:
             self._malformed.add(1)
             return self._refuse(400, f"malformed request: {error}", request.peer)
-        for reason, count in written.invalid.items():
-            self._invalid.add(count, reason=reason)
-        if written.lonely:
-            self._lonely.add(written.lonely)
-        return await self._hand_on(written, version, request.peer)
+        finally:
+            self._budget.release(limits.held)
 
     def _body(self, request: Request) -> bytes:
         """The message. Senders that do not say how they compress it mean snappy. Raises WireError, HttpError."""
@@ -173,8 +175,8 @@ class PrometheusRemoteWrite(Receiver):
         told = _counts(written) if version == 2 else _NOTHING
         nothing = _counts(Written()) if version == 2 else _NOTHING
         size = sum(group.nbytes for group in written.groups)
-        if not self._budget.acquire(size):
-            raise HttpError(503, "as much is in flight as memory allows", {"retry-after": "1"}, limit="memory_limit")
+        if size and not self._budget.acquire(size):
+            raise NoRoom("as much is in flight as memory allows")
         try:
             if written.groups:
                 # Without the peer: it is Prometheus' pod, and no association may take it for that of the series.
@@ -186,11 +188,19 @@ class PrometheusRemoteWrite(Receiver):
             return _text(400, refused.reason, nothing)
         finally:
             self._budget.release(size)
-        if written.invalid:
-            count = sum(written.invalid.values())
-            message = f"left out {count} that cannot be taken, took the others; the first of them: {written.message}"
-            return self._refuse(400, message, peer, told)
-        return Response(204, headers=told)
+        return self._left_out(written, peer, told) or Response(204, headers=told)
+
+    def _left_out(self, written: Written, peer: str, told: Mapping[str, str]) -> Response | None:
+        """Count what could not be taken, and the answer where there is such."""
+        if written.lonely:
+            self._lonely.add(written.lonely)
+        for reason, count in written.invalid.items():
+            self._invalid.add(count, reason=reason)
+        if not written.invalid:
+            return None
+        count = sum(written.invalid.values())
+        message = f"left out {count} that cannot be taken, took the others; the first of them: {written.message}"
+        return self._refuse(400, message, peer, told)
 
     def _refuse(self, status: int, message: str, peer: str, headers: Mapping[str, str] = _NOTHING) -> Response:
         """Answer, and tell now and then: a broken client goes on without end."""
