@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 
+from hawse.codecs.exposition import Exposition
 from hawse.net.budget import Budget
 from tests.receivers.prometheus.rig import Context, loop_of, running, scraping, targets
 
@@ -222,3 +223,35 @@ def test_series_beyond_the_memory_for_them(monkeypatch):
     error, good = asyncio.run(run())
     assert "its series would take about" in error and "set a sample_limit" in error
     assert set(good) == {1}
+
+
+def test_small_bodies_do_not_wait_for_a_large_one(monkeypatch):
+    """While 60,000 new series are read, others are scraped all the same."""
+    count, during, reading = Count(), [], Exposition.read
+
+    async def watched(exposition, body, *arguments):
+        before = count.taken
+        try:
+            return await reading(exposition, body, *arguments)
+        finally:
+            if len(body) > MIB:
+                during.append(count.taken - before)
+
+    monkeypatch.setattr(Exposition, "read", watched)
+
+    async def run():
+        async with targets(2) as (large, small):
+            large.answer = "# " + "x" * MIB + "\n" + EXPLOSION
+            config = scraping(large.address, small.address, interval="200ms", timeout="200ms")
+            async with running(config) as receiver:
+                receiver.sink.consume = count
+                await receiver.sink.until(lambda: receiver.manager.loops())
+                little = loop_of(receiver, small.address)
+                async with asyncio.timeout(30):
+                    while not during:
+                        await asyncio.sleep(0.05)
+                return during[0], little.health
+
+    during, health = asyncio.run(run())
+    assert during >= 1
+    assert health == "up"

@@ -1,12 +1,14 @@
 """How much scraping may hold: bodies while they come and are read, batches until they are taken, series for good."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from hawse.net.budget import Budget
 from hawse.prometheus.http import FetchError
 
 _PATIENCE = 3.0  # seconds that a body waits for room, holding what it has: others may do the same
 _FIRST = 64 << 10  # bytes that a target is believed to send before it has sent any
+_SMALL = 512 << 10  # bytes of a body: milliseconds of work
 _SERIES = 3  # bytes that are held for a byte of a body with new series, about
 _SHARE = 0.6  # of the process's memory that series may take
 
@@ -14,15 +16,14 @@ _SHARE = 0.6  # of the process's memory that series may take
 class Memory:
     """Of one receiver. `series` are the bytes that all targets' series take.
 
-    `turn` lets one body be read at a time: reading is work for the processor, which there is one of, and takes some
-    times the body's size. `first` is held by the one body that may go on growing when there is no room any more: if
+    `first` is held by the one body that may go on growing when there is no room any more: if
     all waited for each other, none would ever be done. So what is held is the budget and one body at most.
     """
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
         self.series = 0
-        self.turn = asyncio.Lock()
+        self._reading = asyncio.Lock()
         self.first = asyncio.Lock()
 
     async def hold(self, expected: int) -> "Held":
@@ -30,6 +31,12 @@ class Memory:
         size = max(expected, _FIRST)
         await self.budget.wait(size)
         return Held(self, size)
+
+    def turn(self, size: int) -> AbstractAsyncContextManager[object]:
+        """Wait until a body of that size may be read. Large ones are read one by one: it takes some times their size,
+        and work for the processor, which there is one of. Small ones do not wait for them.
+        """
+        return self._reading if size > _SMALL else nullcontext()
 
     def check(self, size: int, before: int) -> None:
         """Refuse a body whose new series would take more than there is for them. Raises FetchError."""

@@ -133,7 +133,7 @@ class Subject:
                 raise Failure("target_limit", self.refusal)
             body, kind = await self.scraper.fetch(self.target, held)
             size = len(body)
-            async with self.scraper.memory.turn:
+            async with self.scraper.memory.turn(size):
                 groups, values = await self._read(body, kind, at)
         except Failure as failure:
             return self._failed(failure, at, time.perf_counter() - began)
