@@ -23,6 +23,7 @@ from hawse.backend.reader import Reader, TimedOut
 from hawse.backend.server import Backend
 from hawse.backend.store import Limits, Store
 from hawse.batch import Resource
+from hawse.wire import varint
 
 SECOND = 10**9
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -387,5 +388,18 @@ def test_text_of_a_http_source_says_where_it_is_wrong(call):
         (found,) = await backend.samples('a{cluster="k"}')
         assert found["labels"] == {"cluster": "k", "b": "c"}
         assert found["samples"] == [{"time_unix_nano": "1000000000", "value": "1.0"}]
+
+    served(call, work)
+
+
+def test_a_request_of_nothing_but_tiny_points_is_refused(call):
+    async def work(backend, get, post):
+        gauge = b"\x2a" + varint(4_000_002) + b"\x0a\x00" * 2_000_001
+        metric = b"\x12" + varint(len(gauge)) + gauge
+        scope = b"\x12" + varint(len(metric)) + metric
+        reply = await call("POST", backend.url + "/v1/metrics", b"\x0a" + varint(len(scope)) + scope, PROTOBUF)
+        assert reply.status == 400
+        assert b"too many" in reply.body
+        assert (await get("count"))["series"] == 0
 
     served(call, work)

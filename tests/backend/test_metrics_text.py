@@ -115,6 +115,11 @@ def test_mistakes_say_where(read, body, why):
     assert why in str(caught.value)
 
 
+def test_lines_of_a_request_are_bounded(read):
+    with pytest.raises(ValueError, match="more than 2000000 lines"):
+        read(b"\n" * 2_000_001)
+
+
 @given(st.binary(max_size=80))
 def test_anything_is_read_or_refused(raw):
     connection = memory()

@@ -17,6 +17,7 @@ from hawse.codecs.otlp_records import LogRecord, bodies, log_records
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
+_MOST_POINTS = 2_000_000  # of a request, and what is around them: a point may be of two bytes
 
 
 def arrival(signal: Signal, content_type: str, body: bytes, peer: str, registry: Registry) -> Arrival:
@@ -25,7 +26,8 @@ def arrival(signal: Signal, content_type: str, body: bytes, peer: str, registry:
         from hawse.codecs import otlp_json
 
         return of_batch(otlp_json.decode(signal, body, peer), registry)
-    return of_batch(otlp.decode(signal, body, peer), registry)
+    most = _MOST_POINTS if signal is Signal.METRICS else 1 << 62
+    return of_batch(otlp.decode(signal, body, peer, most), registry)
 
 
 def of_batch(batch: Batch, registry: Registry) -> Arrival:

@@ -17,6 +17,7 @@ _SERIES = re.compile(rb'\s*("(?:[^"\\]|\\.)*"|[^\s{}"=,]+)?\s*(?:\{(.*)\})?\s*',
 _BRACES = re.compile(rb'[^"}]*(?:"(?:[^"\\]|\\.)*"[^"}]*)*\}', re.DOTALL)  # up to the first brace outside of quotes
 _LABEL = re.compile(rb'\s*("(?:[^"\\]|\\.)*"|[^\s{}"=,]+)\s*(?:=\s*"((?:[^"\\]|\\.)*)")?\s*(,|$)', re.DOTALL)
 _TYPE = re.compile(rb"#\s*TYPE\s+(\S+)\s+(\S+)\s*")
+_MOST_LINES = 2_000_000  # of a request
 _LATEST_MS = (1 << 63) // 10**6
 
 
@@ -35,6 +36,8 @@ class TextDecoder:
 
     def read(self, body: bytes) -> Samples:
         """All lines. Raises ValueError that says which line is none, and why."""
+        if body.count(b"\n") > _MOST_LINES:
+            raise ValueError(f"more than {_MOST_LINES} lines")
         now = time.time_ns() // 10**6
         for number, line in enumerate(body.split(b"\n"), 1):
             try:
