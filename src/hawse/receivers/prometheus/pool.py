@@ -13,7 +13,7 @@ from hawse.receivers.prometheus.scrape import Scraper, Subject
 
 _SETTLE = 5.0  # seconds between two looks at what discovery found, as Prometheus
 _SETTLE_AT_FIRST = 0.2
-_AT_ONCE = 200  # targets that are made before others get a turn
+_TURN = 0.005  # seconds of work without a turn for others
 _GRACE = 0.1  # of an interval, beyond which a target that has gone is not believed to come back
 
 # Asked before a target's series are marked stale: whether somebody else scrapes it now, or it is not known.
@@ -29,6 +29,19 @@ class Ending:
         self.loop = loop
         self.at = at
         self.timer = timer
+
+
+class Turns:
+    """Lets others go on now and then, in work of which each bit is small, and there may be many."""
+
+    def __init__(self) -> None:
+        self._since = time.perf_counter()
+
+    async def give(self) -> None:
+        """A bit is done."""
+        if time.perf_counter() - self._since > _TURN:
+            await asyncio.sleep(0)
+            self._since = time.perf_counter()
 
 
 class Pool:
@@ -98,32 +111,32 @@ class Pool:
 
     async def sync(self) -> None:
         """Scrape what has been found, and no longer what has gone. Targets that stay are not touched."""
+        turns = Turns()
         while self._dirty:
             key, _ = self._dirty.popitem()
             group = self._groups.get(key)
             if group is None:
                 self._found.pop(key, None)
             else:
-                self._found[key] = await self._made(group)
+                self._found[key] = await self._made(group, turns)
         wanted = {one.key: one for found in self._found.values() for one in found if isinstance(one, Target)}
         if self._closed:
             return
         for gone in [known for known in self.loops if known not in wanted]:
             self._end(gone)
-        for number, (identity, target) in enumerate(wanted.items()):
+            await turns.give()
+        for identity, target in wanted.items():
             if identity not in self.loops:
                 self._begin(target)
-                if number % _AT_ONCE == _AT_ONCE - 1:
-                    await asyncio.sleep(0)
+                await turns.give()
         self._limit()
         self._tell_of_errors()
 
-    async def _made(self, group: TargetGroup) -> list[Target | Dropped]:
+    async def _made(self, group: TargetGroup, turns: "Turns") -> list[Target | Dropped]:
         made: list[Target | Dropped] = []
-        for number, labels in enumerate(group.targets):
+        for labels in group.targets:
             made.append(self._populate(labels, group.labels))
-            if number % _AT_ONCE == _AT_ONCE - 1:
-                await asyncio.sleep(0)
+            await turns.give()
         return made
 
     def _limit(self) -> None:
