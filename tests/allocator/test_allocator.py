@@ -3,14 +3,17 @@
 import asyncio
 import base64
 import json
+import shutil
 
 import pytest
 
 from hawse.allocator import allocator as allocator_module
 from hawse.demo import objects
+from hawse.component import Busy
 from hawse.demo.apiserver import DemoApi
+from hawse.net.client import HttpClient
+from hawse.net.settings import ClientConfig, TLSClient
 from tests.allocator.cluster import (
-    Shared,
     WEB,
     allocating,
     collector,
@@ -22,6 +25,7 @@ from tests.allocator.cluster import (
     settings,
     shop,
 )
+from tests.net.certificates import make
 
 STATIC = {"static": ["c-0", "c-1"]}
 CR = {"enabled": True, "kinds": ["ServiceMonitor", "PodMonitor"]}
@@ -450,16 +454,26 @@ def test_few_explain_at_a_time(tmp_path, monkeypatch):
     asyncio.run(whole())
 
 
-def test_tls_and_who_gets_credentials(tmp_path):
-    """Credentials go to those who show a certificate, and to nobody else."""
-    from hawse.allocator.api import Api
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes its certificates with openssl")
+def test_credentials_are_for_those_who_show_a_certificate(tmp_path):
+    make(tmp_path)
+    server = {"cert_file": str(tmp_path / "server.pem"), "key_file": str(tmp_path / "server.key")}
+    client = {"cert_file": str(tmp_path / "client.pem"), "key_file": str(tmp_path / "client.key")}
+    config = {"scrape_configs": [{"job_name": "a", "authorization": {"credentials": "hunter2"}}]}
 
-    made = settings(
-        collectors=STATIC,
-        config={"scrape_configs": [{"job_name": "a", "authorization": {"credentials": "hunter2"}}]},
-        tls={"cert_file": "/c", "key_file": "/k", "client_ca_file": "/ca"},
-    )
-    one_way = settings(collectors=STATIC, tls={"cert_file": "/c", "key_file": "/k"})
-    shared = Shared()
-    assert Api(allocator_module.Allocator(made, shared))._reveal
-    assert not Api(allocator_module.Allocator(one_way, shared))._reveal
+    async def credentials(tls, shown):
+        async with allocating(None, tmp_path, collectors=STATIC, config=config, tls=tls) as run:
+            trust = TLSClient(ca_file=str(tmp_path / "ca.pem"), **shown)
+            http = HttpClient(ClientConfig(endpoint="", tls=trust, compression="none"))
+            try:
+                url = run.url.replace("http://", "https://")
+                answer = await http.request("GET", f"{url}/scrape_configs")
+            finally:
+                await http.close()
+            return json.loads(answer.body)["a"]["authorization"]["credentials"]
+
+    assert asyncio.run(credentials(server, {})) == "<secret>"
+    mutual = {**server, "client_ca_file": str(tmp_path / "ca.pem")}
+    assert asyncio.run(credentials(mutual, client)) == "hunter2"
+    with pytest.raises(Busy):
+        asyncio.run(credentials(mutual, {}))

@@ -27,7 +27,8 @@ from hawse.allocator.settings import Settings
 from hawse.allocator.watching import Watching
 from hawse.prometheus.discovery import Shares
 
-SETTLE = 0.2  # seconds for changes to come together
+SETTLE = 0.2  # seconds for changes to come together, and longer where looking at them takes long:
+_LONGEST_SETTLE, _SHARE = 5.0, 20  # this multiple of what it took the last time, so that it takes 5 % of a CPU at most
 PATIENCE = 30.0  # seconds for places that can't be seen, when the process begins; a short while for later ones
 _LATER = 5.0
 _log = logging.getLogger("hawse.allocator")
@@ -79,6 +80,7 @@ class Allocator:
         self._made: dict[Key, tuple[str, ...]] = {}
         self._changed_monitors: set[Key] = set()
         self._wake = asyncio.Event()
+        self._settle = SETTLE
         self._tasks: list[asyncio.Task[None]] = []
         self._began = time.monotonic()
 
@@ -167,12 +169,14 @@ class Allocator:
     async def _work(self) -> None:
         while True:
             await self._wait()
+            used = time.thread_time()
             try:
                 await self._make_jobs()
                 began = time.perf_counter()
                 await self.board.settle()
                 self.metrics.targets.record(time.perf_counter() - began)
                 await self._assign()
+                self._settle = min(_LONGEST_SETTLE, max(SETTLE, _SHARE * (time.thread_time() - used)))
             except Exception:  # a fault of ours must not end it: what was handed out would grow stale
                 _log.exception("unexpected error; the last assignment stays")
                 await asyncio.sleep(PATIENCE)
@@ -187,7 +191,7 @@ class Allocator:
                 await self._wake.wait()
         except TimeoutError:
             return
-        await asyncio.sleep(SETTLE)
+        await asyncio.sleep(self._settle)
         self._wake.clear()
 
     async def _make_jobs(self) -> None:
