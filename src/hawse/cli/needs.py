@@ -27,6 +27,8 @@ def command(configs: tuple[str, ...], role: str | None, overrides: tuple[str, ..
 def _row(stated: Stated) -> tuple[str, str, str, str]:
     fields = msgspec.to_builtins(stated.need)
     kind, purpose = fields.pop("type"), fields.pop("purpose", "")
+    if kind == "connects":  # to whom only discovery finds out
+        fields |= {"host": fields["host"] or "*", "port": fields["port"] or "*"}
     where = {
         "listens": "{host}:{port}/{protocol}",
         "connects": "{host}:{port}/{protocol}",
