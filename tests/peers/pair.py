@@ -12,11 +12,13 @@ INTERVAL = "500ms"
 class Pair:
     """`direct` and `through` are Prometheus servers, `hawse` is the process between the targets and the latter."""
 
-    def __init__(self, binary, folder, scrape_configs, *, receiver=None, exporter=None, flags=()):
+    def __init__(self, binary, folder, scrape_configs, *, only_hawse=None, exporter=None, flags=()):
+        """`only_hawse` is for the `global` part of Hawse's configuration alone."""
         scraping = {
             "global": {"scrape_interval": INTERVAL, "scrape_timeout": INTERVAL},
             "scrape_configs": scrape_configs,
         }
+        own = {**scraping, "global": {**scraping["global"], **(only_hawse or {})}}
         self.direct = Prometheus(binary, folder / "direct", scraping, flags=flags)
         self.through = Prometheus(binary, folder / "through", flags=["--web.enable-remote-write-receiver", *flags])
         write = {
@@ -26,7 +28,7 @@ class Pair:
             **(exporter or {}),
         }
         config = {
-            "receivers": {"prometheus": {"config": scraping, **(receiver or {})}},
+            "receivers": {"prometheus": {"config": own}},
             "exporters": {"prometheusremotewrite": write},
             "service": {
                 "pipelines": {"metrics": {"receivers": ["prometheus"], "exporters": ["prometheusremotewrite"]}}

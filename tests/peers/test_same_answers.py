@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from tests.codecs.exposition.test_protobuf import NATIVE, TYPE, body
+
 from .compare import name, runs
 from .pair import Pair
 from .prometheus import STALE
@@ -198,3 +200,47 @@ def _exemplars(server):
             for exemplar in row["exemplars"]
         }
     )
+
+
+@pytest.mark.long
+def test_native_histograms(prometheus, tmp_path):
+    """Protobuf in, remote write out: the same buckets. What vanishes is marked."""
+    grown = {**NATIVE, "count": 24, "sum": 40.0, "positive_span": [{"offset": 0, "length": 6}]}
+    grown["positive_delta"] = [2, 1, 0, 3, -5, 1]
+    other = {"name": "requests_total", "type": 0, "metric": [{"counter": {"value": 5}}]}
+
+    def family(histogram, **labels):
+        pairs = [{"name": name, "value": value} for name, value in labels.items()]
+        return {"label": pairs, "histogram": histogram}
+
+    def exposed(*metrics):
+        return body({"name": "latency_seconds", "help": "H", "type": 4, "metric": list(metrics)}, other)
+
+    with Target() as target:
+        jobs = [{"job_name": "native", "static_configs": [{"targets": [target.address]}]}]
+        target.show(exposed(family(NATIVE, op="a"), family(NATIVE, op="b")), TYPE)
+        protocols = {"scrape_protocols": ["PrometheusProto", "OpenMetricsText1.0.0", "PrometheusText0.0.4"]}
+        flags = ["--enable-feature=native-histograms"]
+        with Pair(prometheus, tmp_path, jobs, only_hawse=protocols, flags=flags).running() as pair:
+            target.seen(times=2)
+            pair.stored("count(latency_seconds)", 2)
+            target.show(exposed(family(grown, op="a"), family(NATIVE, op="b")), TYPE)
+            target.seen(times=2)
+            target.show(exposed(family(grown, op="a")), TYPE)
+            target.seen(times=2)
+            pair.stored("count(latency_seconds)", 1)
+            target.show(exposed(family(grown, op="a"), family(NATIVE, op="b")), TYPE)
+            target.seen(times=2)
+            pair.stored("count(latency_seconds)", 2)
+            target.down()
+            pair.stored('up{job="native"}', 0)
+            pair.stored("count(latency_seconds) or vector(0)", 0)
+            pair.same()
+            direct, through = (
+                {dict(labels)["op"]: runs(its) for labels, its in server.histograms("latency_seconds").items()}
+                for server in (pair.direct, pair.through)
+            )
+    assert direct == through
+    assert [json.loads(value)["count"] for value in direct["a"]] == ["12", "24"]
+    assert [json.loads(value)["count"] for value in direct["b"]] == ["12"]
+    assert len(json.loads(direct["a"][1])["buckets"]) == 9

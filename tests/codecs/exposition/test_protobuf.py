@@ -149,3 +149,21 @@ def test_too_many_buckets_are_merged_until_they_fit():
 def test_what_is_malformed_is_said(raw, reason):
     with pytest.raises(ExpositionError, match=reason):
         read(Exposition({}, TARGET), raw)
+
+
+def test_native_histograms_are_new_once_also_after_a_failed_scrape_and_dropped_ones_are_neither_kept_nor_new():
+    def relabel(labels):
+        return None if labels["__name__"] == "dropped" else labels
+
+    raw = body(*({"name": name, "type": 4, "metric": [{"histogram": NATIVE}]} for name in ("n", "dropped")))
+    exposition = Exposition({}, TARGET, relabel)
+    first = read(exposition, raw)
+    assert (first.samples, first.kept, first.added) == (2, 1, 1)
+    assert read(exposition, raw, NOW + 1).added == 0
+    assert len(exposition.stale(NOW + 2)) == 1
+    assert exposition.stale(NOW + 3) == ()
+    back = read(exposition, raw, NOW + 10**9)
+    assert back.added == 0
+    assert otlp(back.groups)["n"].exponential_histogram.data_points[0].start_time_unix_nano == NOW
+    assert read(exposition, b"", NOW + 2 * 10**9).added == 0
+    assert read(exposition, raw, NOW + 3 * 10**9).added == 1

@@ -28,13 +28,18 @@ class _Known(NamedTuple):
 
 
 class Natives:
-    """The native histograms of a target, across scrapes."""
+    """The native histograms of a target, across scrapes.
+
+    `kept` is how many the last scrape had behind relabelling, `added` how many of these the one before did not have.
+    """
 
     def __init__(self, labelling: Labelling, most: int) -> None:
         """`most` is native_histogram_bucket_limit, 0 for none."""
         self._labelling = labelling
         self._most = most
         self._known: dict[Series, _Known] = {}
+        self._marked: dict[Series, _Known] = {}  # said to be gone with all the target: they may well come back
+        self.kept = self.added = 0
 
     def read(self, natives: Iterable[Native], at: int, *, timestamps: bool) -> Iterator[tuple[Key, bytes]]:
         """A metric of one point for each histogram that is kept, and markers for those that are gone.
@@ -50,7 +55,7 @@ class Natives:
                 continue
             timed = timestamps and native.time > 0
             made = self._message(native, at if not timed else native.time * _MS)
-            before = self._known.get(series)
+            before = self._known.get(series) or self._marked.get(series)
             count = made.count_float or float(made.count_int)
             told = made.start_timestamp * _MS
             start = told or (before.start if before and count >= before.total else made.timestamp * _MS)
@@ -63,14 +68,17 @@ class Natives:
             out.append((series.key, _metric(head, kind, encoded)))
         gone = [one for one, known in self._known.items() if one not in fresh and not known.timed]
         out += [self._marker(series, at) for series in gone]
-        self._known = fresh
+        self.kept = len(fresh)
+        self.added = sum(one not in self._known and one not in self._marked for one in fresh)
+        self._known, self._marked = fresh, {}
         yield from out
 
     def stale(self, at: int) -> Iterator[tuple[Key, bytes]]:
-        """Markers for all, which are forgotten then."""
+        """Markers for all, once."""
         known = self._known
         yield from [self._marker(series, at) for series, its in known.items() if not its.timed]
-        self._known = {}
+        if known:
+            self._known, self._marked = {}, known
 
     def _marker(self, series: Series, at: int) -> tuple[Key, bytes]:
         attributes = self._labelling.encoded(series.labels, 1)

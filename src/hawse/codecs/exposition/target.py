@@ -147,7 +147,7 @@ class Exposition:
         self._layout, self._openmetrics, self._marked = layout, openmetrics, False
         groups = self._groups(layout, numbers, change, at) + self._grouped(own)
         samples = len(layout.lines.prefixes) + len(natives)
-        return Scraped(groups, samples, layout.kept + len(natives), change.added)
+        return Scraped(groups, samples, layout.kept + self._natives.kept, change.added + self._natives.added)
 
     def stale(self, at: int) -> tuple[Group, ...]:
         """Markers for all series that the last good scrape had, once. They stay known: they may well come back."""
