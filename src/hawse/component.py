@@ -307,6 +307,12 @@ class RequestExporter(Exporter):
     (`sending_queue`, `retry_on_failure`); the exporter only knows one attempt.
     """
 
+    async def warm(self, batch: Batch) -> None:
+        """Awaited before `prepare`: do what would take long there, and give others their turn meanwhile.
+
+        Batches must come out of it in the order in which they went in. Raises nothing; `prepare` does, where need be.
+        """
+
     def prepare(self, batch: Batch) -> list[Request]:
         """The requests that a batch makes, owning their bytes. Raises Refused where it can't be encoded."""
         raise NotImplementedError

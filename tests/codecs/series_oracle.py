@@ -103,7 +103,7 @@ def expected(request, *, namespace="", suffixes=True, target_info=True, external
 
 
 def clean(labels):
-    return {name: text for name, text in labels.items() if text}
+    return {name: text for name, text in labels.items() if name and text}
 
 
 def of_metric(metric, scope, identity, external, namespace, suffixes, scope_labels):

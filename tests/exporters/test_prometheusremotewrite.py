@@ -314,6 +314,30 @@ def test_a_large_batch_is_several_requests_in_order():
     assert receiver.rows == [row("a", n, float(n)) for n in range(3000)]
 
 
+def test_many_new_series_give_others_their_turn_and_keep_their_order():
+    async def run():
+        exporter = PrometheusRemoteWrite(Config(endpoint="http://127.0.0.1:1"), Context())
+        made, ticks = [], 0
+
+        async def one(batch):
+            await exporter.warm(batch)
+            made.append(exporter.prepare(batch))
+
+        async def tick():
+            nonlocal ticks
+            while len(made) < 3:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        batches = [metrics(gauges("a", range(8000), NOW)), metrics(gauges("a", [1], NOW + 1)), metrics(gauges("a", range(8000), NOW + 2))]
+        await asyncio.gather(*map(one, batches), tick())
+        return [sum(request.items for request in requests) for requests in made], ticks
+
+    items, ticks = asyncio.run(run())
+    assert items == [8000, 1, 8000]
+    assert ticks >= 15
+
+
 def test_what_is_inside_comes_back():
     config = Config(endpoint="http://127.0.0.1:1")
     exporter = PrometheusRemoteWrite(config, Context())

@@ -20,10 +20,11 @@ from hawse.codecs.prometheus_series_shares import Share
 from hawse.codecs.remote_write_encode_series import metadata_1
 from hawse.codecs.remote_write_encode_template import Encoded, Located, Template, Unpredictable
 from hawse.codecs.remote_write_encode_walk import Cached, Piece, Walk
-from hawse.wire import Buffer, field
+from hawse.wire import Buffer, WireError, field
 
 _MOST = 128 << 20  # bytes of what is remembered
 _UNITS = 1 << 15  # targets, and templates
+_FEW = 1000  # unknown series that are learned in one go
 _UNUSED = 600.0  # seconds after which a template makes room for others
 _TRIES = frozenset({1, 8, 64, 512})  # how often a batch was seen when a template is made of it
 Unit: TypeAlias = "Sequence[tuple[Group, Cached]]"
@@ -91,6 +92,34 @@ class Encoder:
             written += self._requests(lane, pieces)
         self._make_room()
         return written, lost
+
+    def warming(self, batch: Batch) -> Iterator[None]:
+        """Learn the series of a batch that comes for the first time, a few hundred after another: yields between them.
+
+        Nothing is written. What is malformed ends it; `encode` says so.
+        """
+        for group in batch.groups:
+            cached = self._cached(group.resource)
+            if group.items - 2 * cached.series > _FEW and not self._has_template(group):
+                walk = Walk(self._settings, self._version, self._largest)
+                steps = walk.learning(group, cached)
+                while self._known.get(cached.raw) is cached:
+                    before = cached.cost
+                    try:
+                        done = next(steps, True)
+                    except WireError:
+                        return
+                    finally:
+                        self._cost += cached.cost - before
+                    self._make_room()
+                    if done:
+                        break
+                    yield
+
+    def _has_template(self, group: Group) -> bool:
+        """Whether its bytes may be those of the batch before: for 2.0, only known for a group by itself."""
+        key: UnitKey = (bytes(group.resource.raw), sum(map(len, group.scopes)))
+        return isinstance(self._templates.get(key), Template)
 
     def _unit(self, unit: Unit, lost: list[Lost]) -> list[Encoded]:
         """The pieces of some groups, written into those of the batch before where they are alike."""

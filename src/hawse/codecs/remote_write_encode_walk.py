@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,7 @@ _BEGUN = frozenset({"histogram", "exponential", "summary"})
 _TIME_VALUE = frozenset({b"\x19\x21", b"\x19\x31"})  # the tags of a time and of a value
 _INT = b"\x31"  # the tag of as_int
 _long = struct.Struct("<q").unpack
-_SLICE = 1000  # points after which the size is looked at
+_SLICE = 500  # points after which the size is looked at, and others get their turn
 _ENTRY = 250  # about what an entry costs beside its bytes
 Known = bytes | Series  # what comes before a sample's value: as it is (1.0), or what it is made from (2.0)
 
@@ -53,32 +53,38 @@ class Family:
         self.meta = Meta(metric.type, name, metric.help.encode(), metric.unit.encode())
         self._base: list[Pair] | None = None
 
-    def plain_labels(self, raws: Sequence[bytes], target: Target) -> list["Pair"] | None:
+    def pairs(self, raws: Sequence[bytes]) -> list["Pair"]:
+        """The labels that a point's attributes are."""
+        own = self.head.own
+        seen = _seen[own]
+        return [seen.get(raw) or _learn(raw, own=own) for raw in raws]
+
+    def plain_labels(self, pairs: Sequence["Pair"], target: Target) -> list["Pair"] | None:
         """Sorted labels of a series without variant. None where attributes meet each other, or others, under a name."""
         base = self._base
         if base is None:
             base = self._base = [_pair(*label) for label in target.labels(self.head, {})]
-        seen = _seen[self.head.own]
-        made = [*base, *[seen.get(raw) or _learn(raw, own=self.head.own) for raw in raws]]
-        if len({pair[0] for pair in made}) < len(made) or not all(pair[0] and pair[1] for pair in made):
+        made = [*base, *pairs]
+        if len({pair[0] for pair in made}) < len(made) or not all([pair[0] and pair[1] for pair in made]):  # noqa: C419
             return None
         made.sort()
         return made
 
 
-Pair = tuple[str, str, bytes]  # a label: name, text, both encoded for 1.0
+# A label: name, text, both encoded for 1.0; and the attribute of a number point that it is made from, encoded.
+Pair = tuple[str, str, bytes, bytes]
 # Attributes seen before, of metrics that are not Prometheus' own and of those that are.
 _seen: tuple[dict[bytes, Pair], dict[bytes, Pair]] = ({}, {})
 _SEEN_MOST, _SEEN_LONGEST = 1 << 15, 256
 
 
-def _pair(name: str, text: str) -> Pair:
-    return name, text, labels_1(((name, text),))
+def _pair(name: str, text: str, raw: bytes = b"") -> Pair:
+    return name, text, labels_1(((name, text),)), b"\x3a" + varint(len(raw)) + raw
 
 
 def _learn(raw: bytes, *, own: bool) -> Pair:
     ((key, value),) = attributes((raw,)).items()
-    made = _pair(key if own else label_name(key), as_text(value))
+    made = _pair(key if own else label_name(key), as_text(value), raw)
     if len(raw) <= _SEEN_LONGEST:
         seen = _seen[own]
         if len(seen) >= _SEEN_MOST:
@@ -90,13 +96,14 @@ def _learn(raw: bytes, *, own: bool) -> Pair:
 class Cached:
     """A resource: its labels, its families. `cost` is about what they hold in bytes, `lane` a number of the target."""
 
-    __slots__ = ("cost", "families", "lane", "raw", "target")
+    __slots__ = ("cost", "families", "lane", "raw", "series", "target")
 
     def __init__(self, raw: bytes, target: Target) -> None:
         self.raw = raw
         self.target = target
         self.lane = zlib.crc32(target.identity.encode("utf-8", "replace"))
         self.families: dict[Key, Family] = {}
+        self.series = 0  # that are known
         self.cost = 2000 + len(raw)
 
     def family(self, key: Key, settings: Settings) -> Family:
@@ -163,6 +170,23 @@ class Walk:
         if cached.target.info and self._latest:
             self._info(cached.target)
         self._share(resource, begun)
+
+    def learning(self, group: Group, cached: Cached) -> Iterator[None]:
+        """Learn a group's series without writing them; yields now and then. Raises WireError."""
+        learned = 0
+        for key, raws, _ in scan(group, self._settings):
+            family = cached.family(key, self._settings)
+            if family.head.unfit:
+                continue
+            for raw in raws:
+                if key.kind in _NUMBERS:
+                    self._by_labels(raw, family, cached)
+                else:
+                    self._point(raw, family, cached, b"", b"")
+                learned += 1
+                if learned % _SLICE == 0:
+                    self._piece.parts.clear()
+                    yield
 
     def _full(self, before: int) -> bool:
         piece = self._piece
@@ -237,12 +261,12 @@ class Walk:
             point = messages().Number.FromString(raw)
         except DecodeError as error:
             raise WireError(f"malformed data point: {error}") from None
-        raws = point.attributes[:]
-        key = _by_sight(raw, b"".join([b"\x3a" + varint(len(one)) + one for one in raws]))
-        if key is None:
-            return None
-        labels = family.plain_labels(raws, cached.target)
-        if labels is None:
+        pairs = family.pairs(point.attributes)
+        key = _by_sight(raw, b"".join([pair[3] for pair in pairs]))
+        if key in family.entries:
+            return family.entries[key]
+        labels = None if key is None else family.plain_labels(pairs, cached.target)
+        if key is None or labels is None:
             return None
         known: Known
         if self._version == 1:
@@ -251,6 +275,7 @@ class Walk:
             start = point.start // 1_000_000 if family.head.monotonic else 0
             known = Series(tuple([pair[:2] for pair in labels]), family.meta, start)
         family.entries[key] = known
+        cached.series += 1
         cached.cost += _ENTRY + 2 * len(raw)
         return known
 
@@ -284,6 +309,7 @@ class Walk:
                 labels = labels_1(pairs) if self._version == 1 else pairs
                 cached.cost += _ENTRY + 2 * len(raw)
                 family.labels[at] = labels
+                cached.series += 1
             self._write(labels, family.meta, start, milliseconds, value, exemplars)
         self._points += 1
 

@@ -143,6 +143,7 @@ class DurableQueue:
 
     async def consume(self, batch: Batch) -> None:
         """See `component.Consumer`: returns when the batch is on disk. Busy when the queue, or the disk, is full."""
+        await self._exporter.warm(batch)
         await self._admit(lambda: not self._line.full(), batch)
         try:
             requests = self._exporter.prepare(batch)

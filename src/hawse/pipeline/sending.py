@@ -81,6 +81,7 @@ class Sending(Component):
             await self._send(batch)
 
     async def _send(self, batch: Batch) -> None:
+        await self._requests.warm(batch)
         requests = self._requests.prepare(batch)
         refusals = await self._attempts.send(requests)
         if refusals:
