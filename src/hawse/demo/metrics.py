@@ -26,7 +26,7 @@ class MetricsAccount(msgspec.Struct):
     """Data points from the start until now: what was `received` is filtered, refused, delivered, in flight or lost.
 
     `exposed` are the samples that the demo's containers have told scrapers. Those that the backend lacks of them are
-    `missing`: they are lost, whatever the tiers say.
+    `missing`: what of them was neither filtered nor refused is lost, whatever else the tiers say.
     """
 
     received: int = 0  # by the collector, what it says of its scrapes included
@@ -85,7 +85,7 @@ class Metrics:
         self._processes = processes
         self._accepted = 0
         self._held = 0  # data points that the backend had before we began
-        self._series = 0
+        self.series = 0
         self._missing = 0
         self._targets = Targets()
 
@@ -101,19 +101,26 @@ class Metrics:
         if not final:
             await self._ask_targets()
         now = account(collector, enrichment, self._accepted - self._held, final=final)
-        now.series, now.targets = self._series, self._targets
+        now.series, now.targets = self.series, self._targets
         told = tally(self._processes.root)
         now.exposed = sum(one.samples for one in told.exporters)
         if final:
             now.missing = self._missing
-            now.lost = max(now.lost, now.missing)
+            now.lost = max(now.lost, now.missing - now.filtered - now.refused)
         return now
+
+    def by_pod(self) -> dict[tuple[str, str], int]:
+        """The samples that the demo's pods have told scrapers, by namespace and name."""
+        found: dict[tuple[str, str], int] = {}
+        for one in tally(self._processes.root).exporters:
+            found[one.namespace, one.pod] = found.get((one.namespace, one.pod), 0) + one.samples
+        return found
 
     async def _ask_backend(self) -> None:
         status = await self._processes.ask("backend", "api/v1/status", dict[str, Any])
         if status is not None:
             self._accepted = status["signals"]["metrics"]["accepted"]
-            self._series = status["series"]["held"]
+            self.series = status["series"]["held"]
 
     async def _ask_targets(self) -> None:
         asked = urlencode({"match": "up", "from": "-1s", "step": "1s", "limit": "1000"})

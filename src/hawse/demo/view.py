@@ -78,7 +78,7 @@ def progress(now: Account) -> str:
 def metrics_progress(now: MetricsAccount) -> str:
     """The account of metrics in one line."""
     targets = f"{now.targets.up} up" + (f", {now.targets.down} down" if now.targets.down else "")
-    return f"{_progress('scraped', now.received, now)}  series {now.series:,}  targets {targets}"
+    return f"{_progress('scraped', now.received, now)}  targets {targets}"
 
 
 def _progress(came: str, number: int, now: Account | MetricsAccount) -> str:
@@ -121,10 +121,15 @@ def summary(final: Accounts, seconds: float) -> Iterable[str]:
 
 
 def _pods(session: Session) -> Table:
+    series = f"samples of {session.metrics.series:,} series"
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for name, justify in (("pod of the demo", "left"), ("written", "right"), ("arrived", "right"), ("", "left")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    names = ("pod of the demo", "records", "arrived", series)
+    for name in names:
+        table.add_column(name, justify="left" if name == names[0] else "right")
+    table.add_column("")
+    scraped = session.metrics.by_pod()
     for pod, arrived in session.logs.by_pod():
-        note = "" if pod.collected else "excluded by annotation"
-        table.add_row(f"{pod.namespace}/{pod.pod}", f"{pod.records:,}", f"{arrived:,}", note)
+        note = "" if pod.collected else "excluded"
+        samples = scraped.get((pod.namespace, pod.pod), 0)
+        table.add_row(f"{pod.namespace}/{pod.pod}", f"{pod.records:,}", f"{arrived:,}", f"{samples:,}", note)
     return table
