@@ -67,7 +67,9 @@ class View:
     def _lines(self, now: Accounts) -> Iterable[str]:
         seconds = f"{time.monotonic() - self._began:4.0f}s"
         yield f"{seconds}  logs     {progress(now.logs)}  ({self._rates[0]:,.0f}/s)"
-        yield f"{'':{len(seconds)}}  metrics  {metrics_progress(now.metrics)}  ({self._rates[1]:,.0f}/s)"
+        rest = " " * len(seconds)
+        yield f"{rest}  metrics  {_progress('scraped', now.metrics.received, now.metrics)}  ({self._rates[1]:,.0f}/s)"
+        yield f"{rest}           {now.metrics.series:,} series, targets: {targets(now.metrics)}"
 
 
 def progress(now: Account) -> str:
@@ -75,10 +77,9 @@ def progress(now: Account) -> str:
     return _progress("read", now.read, now)
 
 
-def metrics_progress(now: MetricsAccount) -> str:
-    """The account of metrics in one line."""
-    targets = f"{now.targets.up} up" + (f", {now.targets.down} down" if now.targets.down else "")
-    return f"{_progress('scraped', now.received, now)}  targets {targets}"
+def targets(now: MetricsAccount) -> str:
+    """How many were scraped at last."""
+    return f"{now.targets.up} up" + (f", {now.targets.down} down" if now.targets.down else "")
 
 
 def _progress(came: str, number: int, now: Account | MetricsAccount) -> str:
@@ -116,14 +117,12 @@ def summary(final: Accounts, seconds: float) -> Iterable[str]:
         yield f"  {'duplicates':10} {logs.duplicates:>12,}"
     if logs.unenriched:
         yield f"  {logs.unenriched:,} records came of pods that the API server does not know"
-    down = f", {metrics.targets.down} could not be" if metrics.targets.down else ""
-    yield f"  {metrics.series:,} series of {metrics.targets.up} targets that were scraped at last{down}"
+    yield f"  {metrics.series:,} series; targets at last: {targets(metrics)}"
 
 
 def _pods(session: Session) -> Table:
-    series = f"samples of {session.metrics.series:,} series"
     table = Table(box=None, pad_edge=False, header_style="dim")
-    names = ("pod of the demo", "records", "arrived", series)
+    names = ("pod of the demo", "records", "arrived", "samples")
     for name in names:
         table.add_column(name, justify="left" if name == names[0] else "right")
     table.add_column("")
