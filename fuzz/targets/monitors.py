@@ -5,6 +5,7 @@ are refused with a reason; and questions to the target allocator.
 import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -122,14 +123,25 @@ def _question(data: bytes) -> None:
     """What somebody asks `/explain`, and an address after relabelling."""
     text = data.decode("utf-8", "replace")
     assert Asked(text).is_discovered(_POD, {}) in {True, False}
-    _RIGHTS.guard.why_not(text, _POD, ("shop",))
+    if not _RIGHTS.guard.why_not(text, _POD, ("shop",)):
+        # Whoever makes a URL of it must come to the same host.
+        made = urlsplit(f"http://{text}/metrics" if not text.count(":") > 1 or text[0] == "[" else f"http://[{text}]/")
+        assert (made.hostname or "").rstrip(".").partition("%")[0] == host_of(text), text
     if not _RIGHTS.guard.why_not(text, {**_POD, "__address__": text}, ()):
         address = address_of(host_of(text))
         assert address is None or not (address.is_loopback or address.is_link_local), text
 
 
 def _questions() -> Iterator[bytes]:
-    yield from (b"10.1.0.5:8080", b"http://a.shop.svc:80/x?y#z", b"[::ffff:127.0.0.1]:80", b"shop/web-0", b"0x7f.1:80")
+    yield from (
+        b"10.1.0.5:8080",
+        b"web.shop.svc:80",
+        b"web.shop.svc:80@a",
+        b"http://a.shop.svc:80/x?y#z",
+        b"[::ffff:127.0.0.1]:80",
+        b"shop/web-0",
+        b"0x7f.1:80",
+    )
 
 
 TARGETS = table(

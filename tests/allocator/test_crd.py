@@ -307,6 +307,8 @@ REFUSED = [
         {"prober": {"url": "b.monitoring.svc:9115"}, "targets": {}},
         "prober.url: b.monitoring.svc is not a name",
     ),
+    ("Probe", {"prober": {"url": "http://b.shop.svc:9115"}, "targets": {}}, "prober.url is host and port"),
+    ("Probe", {"prober": {"url": "b.shop.svc:9115/x"}, "targets": {}}, "prober.url is missing, or no host and port"),
     ("Probe", {"prober": {"url": "b.shop.svc:9115"}, "targets": {}}, "neither staticConfig nor ingress"),
     ("ScrapeConfig", {"fileSDConfigs": [{"files": ["/etc/x.json"]}]}, "fileSDConfigs would read files"),
     ("ScrapeConfig", {"httpSDConfigs": [{"url": "http://a.shop.svc/sd"}]}, "allow.http_discovery is off"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from hawse.allocator.safety import Allow, Guard, address_of, host_of
+from hawse.allocator.safety import Allow, Guard, address_of, host_of, host_of_url
 
 META = "__meta_kubernetes_"
 POD = {
@@ -105,6 +105,17 @@ def test_this_machine_and_the_clouds_metadata_may_not(address):
         ("web.shop.svc:80", EXTERNAL, "ExternalName"),
         ("", POD, "is no address"),
         (":80", POD, "is no address"),
+        ("web.shop.svc:80@169.254.169.254", POD, "is no address"),
+        ("web.shop.svc@169.254.169.254:80", POD, "is no address"),
+        ("web.shop.svc:80#.evil.com", POD, "is no address"),
+        ("web.shop.svc:80?x", POD, "is no address"),
+        ("web.shop.svc\\@evil.com", POD, "is no address"),
+        ("web.shop.svc:80 evil.com", POD, "is no address"),
+        ("10.1.0.5\n169.254.169.254", POD, "is no address"),
+        ("\uff11\uff12\uff17.0.0.1:80", POD, "is no address"),
+        ("127\u30020\u30020\u30021:80", POD, "is no address"),
+        ("\u2488\u2489:80", POD, "is no address"),
+        ("10.1.0.5:http", POD, "is no address"),
     ],
 )
 def test_what_belongs_to_others_may_not(address, discovered, reason):
@@ -129,11 +140,19 @@ def test_hosts_that_monitors_name():
     assert guard.why_not_host("http://proxy.shop.svc:3128", "shop") == ""
     assert "proxy.other.svc is not a name" in guard.why_not_host("http://proxy.other.svc:3128", "shop")
     assert "link-local" in guard.why_not_host("http://169.254.169.254/latest/", "shop")
-    assert "is no address" in guard.why_not_host("http://[bad", "shop")
+    for odd in (
+        "http://[bad",
+        "http://proxy.shop.svc:80@evil.com",
+        "http://u:p@proxy.shop.svc",
+        "http://a\\b",
+        "http:///x",
+    ):
+        assert "is no address" in guard.why_not_host(odd, "shop"), odd
 
 
 def test_hosts():
-    assert host_of("http://user:pw@Host.:80/x") == "host"
+    assert host_of_url("http://Host.:80/x") == host_of("Host.:80") == "host"
+    assert host_of("http://host") == ""
     assert host_of("[::1]:80") == "::1"
     assert host_of("a:80") == "a"
     assert str(address_of("0x7f.1")) == "127.0.0.1"

@@ -55,13 +55,14 @@ class Asked:
     def is_discovered(self, labels: Mapping[str, str], shared: Mapping[str, str]) -> bool:
         """Whether a discovered target has this address or name, or is of something that has."""
         address = labels.get("__address__", "")
-        if address == self._address or (not self._has_port and host_of(address) == self.host):
+        by_host = bool(self.host) and not self._has_port
+        if address == self._address or (by_host and host_of(address) == self.host):
             return True
 
         def value(name: str) -> str:
             return labels.get(_META + name) or shared.get(_META + name, "")
 
-        if not self._has_port and any(value(name) == self.host for name in _ADDRESSES):
+        if by_host and any(value(name) == self.host for name in _ADDRESSES):
             return True
         if self._url:
             return False

@@ -31,6 +31,9 @@ _LOCAL_NAMES = re.compile(
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _SERVICE = re.compile(r"(?:[a-z0-9-]+\.){0,2}[a-z0-9-]+\.([a-z0-9-]+)\.svc(?:\.cluster\.local)?")
+_ADDRESS = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+)(?:%[A-Za-z0-9_.~%-]*)?\]|([A-Za-z0-9_.-]+))(?::[0-9]{1,5})?|([0-9A-Fa-f.]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*)"
+)
 _META = "__meta_kubernetes_"
 
 
@@ -105,7 +108,7 @@ class Guard:
 
     def why_not_host(self, host: str, namespace: str) -> str:
         """The same for a host that a monitor names outright: a proxy, a prober, a token URL."""
-        return self.why_not(host, {}, (namespace,))
+        return self.why_not(host_of_url(host) or host, {}, (namespace,))
 
     def _name(self, host: str, discovered: Mapping[str, str], namespaces: Iterable[str]) -> str:
         if not self.allow.local_addresses and _LOCAL_NAMES.fullmatch(host):
@@ -124,19 +127,25 @@ class Guard:
 
 
 def host_of(address: str) -> str:
-    """The host of `host:port`, `[v6]:port`, a bare host, or a URL: lower-case, without a zone or a last dot."""
-    if "://" in address:
-        try:
-            return (urlsplit(address).hostname or "").rstrip(".").partition("%")[0]
-        except ValueError:
-            return ""
-    if address.startswith("["):
-        host = address[1:].partition("]")[0]
-    elif address.count(":") > 1:
-        host = address
-    else:
-        host = address.partition(":")[0]
-    return host.lower().rstrip(".").partition("%")[0]
+    """The host of `host:port`, `[v6]:port` or a bare host: lower-case, without a zone or a last dot.
+
+    "" for what is none of these, letter by letter: `a.svc:80@b` is a user and a host to whoever makes a URL of it, and
+    resolvers take digits of other scripts for digits.
+    """
+    match = _ADDRESS.fullmatch(address)
+    if match is None:
+        return ""
+    return next(part for part in match.groups() if part is not None).lower().rstrip(".")
+
+
+def host_of_url(url: str) -> str:
+    """The same of a URL, or of an address without a scheme."""
+    if "://" not in url:
+        return host_of(url)
+    try:
+        return host_of(urlsplit(url).netloc)
+    except ValueError:
+        return ""
 
 
 def address_of(host: str) -> Address | None:

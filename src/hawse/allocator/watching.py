@@ -6,6 +6,7 @@ keep the rest from work.
 
 import asyncio
 import logging
+from contextlib import aclosing
 from typing import Any
 
 from hawse.allocator.monitors import Kind
@@ -39,8 +40,8 @@ class Watched:
 
     async def _is_there(self) -> bool:
         try:
-            async for _ in self._client.pages(self.call, PartialObject, limit=1, partial=True):
-                break
+            async with aclosing(self._client.pages(self.call, PartialObject, limit=1, partial=True)) as pages:
+                await anext(pages)
         except (ApiError, HawseError) as problem:
             if not isinstance(problem, ApiError) or problem.status not in {403, 404}:
                 self.reflector.error = str(problem)

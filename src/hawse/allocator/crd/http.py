@@ -6,7 +6,7 @@ from typing import Any
 
 from hawse.allocator.crd import Document, Rights
 from hawse.allocator.crd.fields import Authorization, BasicAuth, Http, KeySelector, OAuth2, SecretOrConfigMap, TLSConfig
-from hawse.allocator.safety import Refusal, host_of
+from hawse.allocator.safety import Refusal, host_of_url
 
 
 def http(spec: Http, rights: Rights, namespace: str) -> Document:
@@ -105,7 +105,7 @@ def proxy(spec: Http | OAuth2, rights: Rights, namespace: str) -> Document:
 
 def host_is_fine(field: str, url: str, rights: Rights, namespace: str) -> None:
     """Raise Refusal where a monitor may not name this host."""
-    if not host_of(url):
+    if not host_of_url(url):
         raise Refusal(f"{field} is missing, or no host and port")
     if why := rights.guard.why_not_host(url, namespace):
         raise Refusal(f"{field}: {why}")

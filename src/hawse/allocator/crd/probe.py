@@ -79,6 +79,8 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
 
 
 def _job(spec: Spec, limits: ScrapeLimits, namespace: str, rights: Rights) -> Document:
+    if "://" in spec.prober.url:
+        raise Refusal("prober.url is host and port; the scheme is prober.scheme")
     host_is_fine("prober.url", spec.prober.url, rights, namespace)
     asking: Document = {
         **http(spec, rights, namespace),
