@@ -8,7 +8,7 @@ from typing import Any
 from hawse.batch import Group
 from hawse.receivers.prometheus.config import legible
 from hawse.receivers.prometheus.delivery import Delivery
-from hawse.receivers.prometheus.memory import Memory
+from hawse.receivers.prometheus.memory import Held, Memory
 from hawse.receivers.prometheus.metrics import Metrics
 from hawse.receivers.prometheus.scrape import Outcome, Subject
 
@@ -56,6 +56,7 @@ class Loop:
         self._task: asyncio.Task[Any] | None = None
         self._waits_for = ""  # what the scrape under way does: one of memory, target, downstream
         self._abandoned = False
+        self._code = ""  # of the last scrape
 
     @property
     def name(self) -> str:
@@ -154,18 +155,19 @@ class Loop:
             self._task = None
             self._waits_for = ""
 
-    async def _outcome(self, at: int, held: Any) -> Outcome:
+    async def _outcome(self, at: int, held: Held) -> Outcome:
         metrics = self._work.metrics
         outcome = await self.subject.scrape(at, held)
         metrics.scrapes.add(1)
         metrics.seconds.add(outcome.seconds)
         if outcome.code:
             metrics.fail(outcome.code)
-            if outcome.message != self.last_error:
+            if outcome.code != self._code:  # the message may have figures in it that are others each time
                 metrics.complain("%s is down (%s): %s", self.name, outcome.code, outcome.message)
         else:
             metrics.bytes.add(outcome.size)
             metrics.samples.add(outcome.samples)
+        self._code = outcome.code
         self.health = "down" if outcome.code else "up"
         self.last_error = outcome.message
         self.last_scrape = at / _SECOND
