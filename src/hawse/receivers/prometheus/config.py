@@ -1,10 +1,10 @@
 """What the user writes, and what that takes."""
 
+import contextlib
 import re
 import socket
 from collections.abc import Iterator
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Meta, field
 
@@ -12,7 +12,7 @@ from hawse import component
 from hawse.component import Connects, Listens, Need, Problem, Reads, Section
 from hawse.net.settings import ClientConfig, ServerConfig, split_endpoint
 from hawse.prometheus import discovery
-from hawse.prometheus.http_settings import HttpClientSettings, ProxySettings
+from hawse.prometheus.http_settings import HttpClientSettings, ProxySettings, client_needs, connects
 from hawse.prometheus.settings import ScrapeConfig, ScrapeConfigs
 from hawse.prometheus.targets import Populate, Target
 from hawse.prometheus.values import PromDuration
@@ -130,7 +130,7 @@ def _all_needs(config: Config) -> Iterator[Need]:
     for job in config.config.jobs():
         yield from _targets_of(job)
         yield from discovery.needs(job)
-        yield from files_of(job, f"credentials of job {job.job_name}")
+        yield from client_needs(job, f"credentials of job {job.job_name}")
     for path in config.config.scrape_config_files:
         yield Reads(path, "scrape configurations")
     if config.target_allocator is not None:
@@ -147,28 +147,21 @@ def _targets_of(job: ScrapeConfig) -> Iterator[Need]:
         for address in static.targets:
             target = populate({"__address__": address}, shared)
             if isinstance(target, Target):
-                parts = urlsplit(str(target.url))
-                try:
-                    port = parts.port
-                except ValueError:
-                    continue
-                default = 443 if target.url.scheme == "https" else 80
-                yield Connects(parts.hostname or "", port or default, "tcp", f"scrape job {job.job_name}")
+                with contextlib.suppress(ValueError):  # a port that is none: it is told when the target is scraped
+                    yield connects(str(target.url), f"scrape job {job.job_name}")
     if job.file_sd_configs or job.http_sd_configs or job.kubernetes_sd_configs:
         yield Connects("", 0, "tcp", f"scrape what is discovered for job {job.job_name}")
 
 
 def _allocator(allocator: TargetAllocator) -> Iterator[Need]:
-    parts = urlsplit(allocator.endpoint)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    yield Connects(parts.hostname or "", port, "tcp", "target allocator")
+    yield connects(allocator.endpoint, "target allocator")
     yield Connects("", 0, "tcp", "scrape what the target allocator assigns")
     for path in (allocator.tls.ca_file, allocator.tls.cert_file, allocator.tls.key_file):
         if path:
             yield Reads(path, "TLS")
     for settings in (allocator.http_sd_config, allocator.http_scrape_config):
         if settings is not None:
-            yield from files_of(settings, "credentials")
+            yield from client_needs(settings, "credentials")
 
 
 def _api_server(server: ServerConfig) -> Iterator[Need]:
@@ -178,29 +171,6 @@ def _api_server(server: ServerConfig) -> Iterator[Need]:
     for path in (tls.cert_file, tls.key_file, tls.client_ca_file) if tls else ():
         if path:
             yield Reads(path, "TLS")
-
-
-def files_of(settings: HttpClientSettings, purpose: str) -> Iterator[Need]:
-    """All files that a client of these settings reads, and the token server that it asks."""
-    tls = [settings.tls_config]
-    paths = [settings.bearer_token_file]
-    if settings.basic_auth is not None:
-        paths += [settings.basic_auth.username_file, settings.basic_auth.password_file]
-    if settings.authorization is not None:
-        paths.append(settings.authorization.credentials_file)
-    if settings.oauth2 is not None:
-        tls.append(settings.oauth2.tls_config)
-        paths.append(settings.oauth2.client_secret_file)
-        parts = urlsplit(settings.oauth2.token_url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        yield Connects(parts.hostname or "", port, "tcp", "OAuth 2.0 tokens")
-    for header in settings.http_headers.values():
-        paths += header.files
-    for one in tls:
-        paths += [one.ca_file, one.cert_file, one.key_file]
-    for path in paths:
-        if path:
-            yield Reads(path, purpose)
 
 
 def legible(name: str) -> str:

@@ -115,11 +115,10 @@ class Scraper:
 class Subject:
     """A target and what is known of its series."""
 
-    def __init__(self, scraper: Scraper, target: Target, known: Exposition | None = None) -> None:
-        """`known` is what an earlier subject with the same labels and resource left behind."""
+    def __init__(self, scraper: Scraper, target: Target) -> None:
         self.target = target
         self.scraper = scraper
-        self.exposition = known or scraper.exposition(target)
+        self.exposition = scraper.exposition(target)
         self.reporter = scraper.reporter(target, self.exposition)
         self.size = 0  # of the last body
         self.nbytes = 0  # of the series
