@@ -268,10 +268,33 @@ class Reading:
 
     async def finish(self, values: Column, times: Column) -> Written:
         """Encode what was read; `values` and `times` are those of `forms`. Others get their turn in between."""
-        written = self.written
-        forms = self.forms
-        points = output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
-        for index in np.flatnonzero(values == np.uint64(native.STALE)).tolist():
+        self.written.samples = len(self.forms) + len(self._numbers)
+        stale = np.flatnonzero(values == np.uint64(native.STALE)).tolist()
+        plain = not (stale or self._exemplars or self._numbers or self._histograms)
+        points = None if plain else self._points(values, times, stale)
+        groups: list[Group] = []
+        since = time.perf_counter()
+        for begin in range(0, len(self.forms) or not plain, _AT_ONCE):
+            some = slice(begin, begin + _AT_ONCE)
+            if points is None:
+                made = self._plain(self.forms[some], values[some], times[some])
+            else:
+                made = output.groups(points.part(some), self._size)
+            self._size -= sum(group.nbytes for group in made)
+            groups += made
+            since = await breathe(since)
+        self.written.groups = groups
+        return self.written
+
+    def _plain(self, forms: list[Form], values: Column, times: Column) -> list[Group]:
+        """Encode a part by what is remembered; where that is no help, as `output` does all the others."""
+        memory = self.memory
+        made = segments.groups(forms, values, times, memory.forms, memory.families.version, self._size)
+        return output.groups(_points_of(forms, values, times), self._size) if made is None else made
+
+    def _points(self, values: Column, times: Column, stale: list[int]) -> output.Points:
+        points = _points_of(self.forms, values, times)
+        for index in stale:
             self._by_hand(points, index, ())
         if self._exemplars:
             self._attach(points)
@@ -279,27 +302,7 @@ class Reading:
             points.others.setdefault(one.slot, []).append(one.encode())
         for slot, encoded in self._histograms.items():
             points.others.setdefault(slot, []).extend(encoded)
-        written.samples = len(forms) + len(self._numbers)
-        groups: list[Group] = []
-        since = time.perf_counter()
-        for begin in range(0, len(forms) or bool(points.others), _AT_ONCE):
-            end = min(begin + _AT_ONCE, len(forms))
-            part = points if begin == 0 and end == len(forms) else points.part(begin, end)
-            made = self._some(part, forms[begin:end])
-            self._size -= sum(group.nbytes for group in made)
-            groups += made
-            since = await breathe(since)
-        written.groups = groups
-        return written
-
-    def _some(self, points: output.Points, forms: list[Form]) -> list[Group]:
-        """Encode a part: by what is remembered, if all of it are plain samples."""
-        made = None
-        if not (points.made or points.others):
-            memory = self.memory
-            version = memory.families.version
-            made = segments.groups(forms, points.values, points.times, memory.forms, version, self._size)
-        return output.groups(points, self._size) if made is None else made
+        return points
 
     def _by_hand(self, points: output.Points, index: int, exemplars: Sequence[bytes]) -> None:
         form = self.forms[index]
@@ -325,6 +328,10 @@ class Reading:
             self.written.exemplars += len(exemplars)
         for index, exemplars in gathered.items():
             self._by_hand(points, index, exemplars)
+
+
+def _points_of(forms: list[Form], values: Column, times: Column) -> output.Points:
+    return output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
 
 
 def _of(labels: Labels, error: Invalid) -> Invalid:

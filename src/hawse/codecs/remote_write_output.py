@@ -43,12 +43,13 @@ class Points:
         self.points[index] = point
         self.made.add(index)
 
-    def part(self, begin: int, end: int) -> "Points":
-        """Some of the points; those that came in other ways are with the last."""
-        some = slice(begin, end)
+    def part(self, some: slice) -> "Points":
+        """Some of the points, `some` having a start and an end; those that came in other ways are with the last."""
+        if some.start == 0 and some.stop >= len(self.points):
+            return self
         made = Points(self.slots[some], self.points[some], self.values[some], self.times[some])
-        made.made = {index - begin for index in self.made if begin <= index < end}
-        made.others = self.others if end == len(self.points) else {}
+        made.made = {index - some.start for index in self.made if some.start <= index < some.stop}
+        made.others = self.others if some.stop >= len(self.points) else {}
         return made
 
     def sort(self) -> tuple[dict[Target, list[Slot]], dict[Slot, int]]:

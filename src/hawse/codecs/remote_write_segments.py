@@ -22,7 +22,7 @@ from hawse.wire import varint
 if TYPE_CHECKING:
     from hawse.codecs.remote_write_series import Slot, Target
 
-_SHORTEST = 48  # forms of a segment: shorter ones cost more than they spare
+_SHORTEST = 24  # forms of a segment: shorter ones cost more than they spare
 _LONGEST = 4096
 _FEW = 8  # stretches of fewer forms are for `remote_write_output`, which brings them together
 
