@@ -3,6 +3,9 @@
 A unary method is mounted like any HTTP handler, with the method `GRPC` and the path `/package.Service/Method`. Its
 Request has the message as body, decompressed; its Response's body is the answer's message. What goes wrong is raised
 as `GrpcError`.
+
+A method with any number of messages, in either direction or both, is mounted with the method `GRPC-STREAM` and a
+handler that is given a Request without body and an async iterator of messages, and is an async generator of messages.
 """
 
 import enum
@@ -14,6 +17,7 @@ from hawse.net.http import HttpError
 from hawse.wire import field, varint
 
 METHOD = "GRPC"
+STREAM = "GRPC-STREAM"
 PREFIX = 5  # bytes before a message: compressed or not, length
 ENCODINGS = ("gzip", "deflate", "zstd", "snappy", "identity")
 _TIMEOUT = re.compile(r"(\d{1,8})([HMSmun])")

@@ -112,6 +112,9 @@ class HttpError(Exception):
 
 MALFORMED = "malformed"
 Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
+# Of a gRPC method with any number of messages in and out (route method "GRPC-STREAM").
+StreamHandler: TypeAlias = Callable[[Request, AsyncIterator[bytes]], AsyncIterator[bytes]]
+AnyHandler: TypeAlias = Handler | StreamHandler
 # How an owner of routes words the server's own refusals: its protocol may have a form for errors.
 Explain: TypeAlias = Callable[[Request, HttpError], Response]
 

@@ -80,6 +80,8 @@ class Listener:
         """Stop accepting, let running requests finish, close all connections."""
         for server in self._servers:
             server.close()
+        for mount in self.mounts:
+            mount.drain()
         for connection in list(self._connections):
             connection.shut()
         try:

@@ -1,15 +1,17 @@
 """Which handler answers which request, of all the components that share a listener."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from hawse.diagnostics import HawseError
-from hawse.net import cors
-from hawse.net.http import Explain, Handler, HttpError, Request, Response
+from hawse.net import cors, grpc
+from hawse.net.http import AnyHandler, Explain, Handler, HttpError, Request, Response, StreamHandler
 from hawse.net.settings import Cors, ServerConfig
 
 if TYPE_CHECKING:
     import asyncio
+
+    from hawse.net.http2.messages import Messages
 
 
 class Mount:
@@ -20,16 +22,30 @@ class Mount:
         self.settings = settings
         self.explain = explain
         self.running: set[asyncio.Task[None]] = set()
+        self.streams: set[Messages] = set()  # of the running calls that may go on for ever
+
+    def drain(self) -> None:
+        """Have the calls end that would go on for ever."""
+        for messages in self.streams:
+            messages.drain()
 
 
 class Route:
-    """A handler and the mount that it belongs to."""
+    """A handler and the mount that it belongs to. `stream` is that of a call with many messages, else None."""
 
-    __slots__ = ("handler", "mount")
+    __slots__ = ("handler", "mount", "stream")
 
-    def __init__(self, handler: Handler, mount: Mount) -> None:
+    def __init__(self, handler: Handler, mount: Mount, stream: StreamHandler | None = None) -> None:
         self.handler = handler
         self.mount = mount
+        self.stream = stream
+
+    @classmethod
+    def of(cls, method: str, handler: AnyHandler, mount: Mount) -> "Route":
+        """Which kind of handler it is depends on the method."""
+        if method == grpc.STREAM:
+            return cls(_no_unary, mount, cast(StreamHandler, handler))
+        return cls(cast(Handler, handler), mount)
 
 
 class Routes:
@@ -41,7 +57,7 @@ class Routes:
         self._exact: dict[str, dict[str, Route]] = {}
         self._below: dict[str, dict[str, Route]] = {}  # key: the path up to and including the last slash
 
-    def add(self, mount: Mount, handlers: Mapping[tuple[str, str], Handler], where: str, place: str) -> None:
+    def add(self, mount: Mount, handlers: Mapping[tuple[str, str], AnyHandler], where: str, place: str) -> None:
         """Add all or none. Raises HawseError if another owner has one of them.
 
         `where` names the listener in it, `place` is where its settings are in the configuration.
@@ -56,7 +72,7 @@ class Routes:
                     path=f"{place}.endpoint",
                 )
         for (method, path), handler in handlers.items():
-            self._table(path).setdefault(self._key(path), {})[method] = Route(handler, mount)
+            self._table(path).setdefault(self._key(path), {})[method] = Route.of(method, handler, mount)
 
     def remove(self, owner: str) -> None:
         """Forget all routes of an owner."""
@@ -122,10 +138,17 @@ def _preflight(settings: Cors, methods: Sequence[str]) -> Handler:
     return answer
 
 
+_INSTEAD = {"HEAD": "GET", grpc.METHOD: grpc.STREAM}
+
+
+async def _no_unary(request: Request) -> Response:
+    raise AssertionError(f"{request.path} has many messages")
+
+
 def _of(methods: Mapping[str, Route], method: str) -> Route | None:
     route = methods.get(method)
-    if route is None and method == "HEAD":
-        route = methods.get("GET")
+    if route is None and method in _INSTEAD:
+        route = methods.get(_INSTEAD[method])
     return route or methods.get("*")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from hawse.diagnostics import HawseError
 from hawse.net.budget import Budget
-from hawse.net.http import Explain, Handler
+from hawse.net.http import AnyHandler, Explain
 from hawse.net.listener import Listener
 from hawse.net.routes import Mount
 from hawse.net.settings import ServerConfig, split_endpoint
@@ -24,7 +24,7 @@ class HttpServers:
     async def mount(
         self,
         settings: ServerConfig,
-        routes: Mapping[tuple[str, str], Handler],
+        routes: Mapping[tuple[str, str], AnyHandler],
         *,
         owner: str,
         path: str = "",
@@ -88,6 +88,7 @@ class HttpServers:
             for listener, mount in mounts:
                 listener.routes.remove(owner)
                 listener.mounts.remove(mount)
+                mount.drain()
                 if not listener.mounts and listener in self._listeners:
                     self._listeners.remove(listener)
                     unused.append(listener)

@@ -2,18 +2,20 @@
 
 import asyncio
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import aclosing
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from hawse.net import cors, grpc
-from hawse.net.answering import handled
+from hawse.net.answering import handled, streamed
 from hawse.net.grpc import GrpcError
 from hawse.net.head import Incoming
 from hawse.net.http import HttpError, Response, StreamResponse
 from hawse.net.http2 import frames
 from hawse.net.http2.fields import block, literal, status
 from hawse.net.http2.frames import Code
+from hawse.net.http2.messages import Messages
 from hawse.net.http2.stream import Stream
 from hawse.net.writer import Writer
 
@@ -24,6 +26,7 @@ _GRPC_HEAD = status(200) + literal("content-type", "application/grpc") + literal
     "grpc-accept-encoding", ",".join(grpc.ENCODINGS)
 )  # fmt: skip
 _GRPC_OK = literal("grpc-status", "0")
+_LATE = GrpcError(grpc.Code.DEADLINE_EXCEEDED, "the call was not done within its deadline")
 _NO_BODY = frozenset({204, 304})
 
 
@@ -42,7 +45,9 @@ class Answers(Writer):
     async def _answer(self, stream: Stream, incoming: Incoming) -> None:
         """Have a request handled, and send what comes of it."""
         try:
-            if stream.is_grpc:
+            if stream.messages is not None:
+                await self._answer_stream(stream, incoming, stream.messages)
+            elif stream.is_grpc:
                 await self._answer_call(stream, incoming)
             else:
                 incoming.request.body = stream.body.getvalue()
@@ -61,8 +66,7 @@ class Answers(Writer):
             self._write(stream, self._trailers_only(stream.id, error))
             return
         except TimeoutError:
-            late = GrpcError(grpc.Code.DEADLINE_EXCEEDED, "the call was not done within its deadline")
-            self._write(stream, self._trailers_only(stream.id, late))
+            self._write(stream, self._trailers_only(stream.id, _LATE))
             return
         head = frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, _GRPC_HEAD)
         tail = frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream.id, _GRPC_OK)
@@ -75,6 +79,27 @@ class Answers(Writer):
             self._write(stream, head)
             await self._send_data(stream, body)
             self._write(stream, tail)
+        await self._drained()
+
+    async def _answer_stream(self, stream: Stream, incoming: Incoming, messages: Messages) -> None:
+        """The head at once, so that the client knows that the call has begun; messages as the handler yields them."""
+        self._write(stream, frames.frame(frames.HEADERS, frames.END_HEADERS, stream.id, _GRPC_HEAD))
+        try:
+            async with (
+                asyncio.timeout(stream.timeout) as deadline,
+                aclosing(streamed(incoming, self._listener, messages)) as answers,
+            ):
+                async for message in answers:
+                    await self._send_data(stream, grpc.framed(message))
+            fields = _GRPC_OK
+        except GrpcError as error:
+            fields = block(_status(error))
+        except TimeoutError:
+            if not deadline.expired():
+                raise
+            fields = block(_status(_LATE))
+        flags = frames.END_HEADERS | frames.END_STREAM
+        self._write(stream, frames.frame(frames.HEADERS, flags, stream.id, fields))
         await self._drained()
 
     async def _call(self, stream: Stream, incoming: Incoming) -> bytes:
@@ -90,11 +115,8 @@ class Answers(Writer):
         return response.body
 
     def _trailers_only(self, id_: int, error: GrpcError) -> bytes:
-        fields = [("grpc-status", str(int(error.code))), ("grpc-message", grpc.percent(error.message))]
-        if error.details:
-            fields.append(("grpc-status-details-bin", base64.b64encode(error.status).decode().rstrip("=")))
         flags = frames.END_HEADERS | frames.END_STREAM
-        return frames.frame(frames.HEADERS, flags, id_, _GRPC_HEAD + block(fields))
+        return frames.frame(frames.HEADERS, flags, id_, _GRPC_HEAD + block(_status(error)))
 
     # --- ordinary answers -----------------------------------------------------------------------------------------
 
@@ -168,6 +190,14 @@ class Answers(Writer):
         except TimeoutError:
             self._listener.refused("write_timeout")
             raise
+
+
+def _status(error: GrpcError) -> Iterator[tuple[str, str]]:
+    """The fields that end a failed call."""
+    yield "grpc-status", str(int(error.code))
+    yield "grpc-message", grpc.percent(error.message)
+    if error.details:
+        yield "grpc-status-details-bin", base64.b64encode(error.status).decode().rstrip("=")
 
 
 @lru_cache(maxsize=512)

@@ -13,6 +13,7 @@ from hawse.net.http2.answer import Answers
 from hawse.net.http2.fields import FieldReader
 from hawse.net.http2.flood import Patience
 from hawse.net.http2.frames import Code, ConnectionFailed, StreamFailed
+from hawse.net.http2.messages import Messages
 from hawse.net.http2.stream import Stream
 from hawse.net.writer import LINGER, LINGER_BYTES
 from hawse.wire import Buffer
@@ -54,7 +55,8 @@ class Http2Connection(Answers):
         self._unacknowledged = 0
         self._draining = False
         self.deadline = float("inf")
-        self._idle_since = listener.loop.time()
+        self._idle_since = self._heard = listener.loop.time()
+        self._asked = float("-inf")  # when we sent a PING; unanswered while nothing has been heard since
         self._lingering = 0  # bytes thrown away since the connection has ended for us
 
     def begin(self, data: bytes) -> None:
@@ -99,6 +101,7 @@ class Http2Connection(Answers):
         if self._rest:
             data = self._rest + bytes(data)
             self._rest = b""
+        self._heard = self._listener.loop.time()
         try:
             at = self._parse(memoryview(data))
         except ConnectionFailed as error:
@@ -238,7 +241,10 @@ class Http2Connection(Answers):
             stream.incoming, stream.is_grpc, stream.timeout = head.incoming, head.is_grpc, head.timeout
             stream.incoming.held = _REQUEST + sum(len(name) + len(value) for name, value in fields)
             self._listener.budget.charge(stream.incoming.held)
-            self._check_length(head.incoming)
+            if head.incoming.route.stream is None:
+                self._check_length(head.incoming)
+            else:
+                self._begin_messages(stream, head.incoming)
         except StreamFailed:
             del self._streams[id_]
             raise
@@ -247,6 +253,17 @@ class Http2Connection(Answers):
         if ends:
             self._whole(stream)
         self._set_deadline()
+
+    def _begin_messages(self, stream: Stream, incoming: request.Incoming) -> None:
+        """The handler of a call with many messages begins with its head."""
+        stream.messages = Messages(incoming, self._listener, partial(self._open_for, stream))
+        incoming.route.mount.streams.add(stream.messages)
+        self._begin_answer(stream, incoming)
+
+    def _open_for(self, stream: Stream, size: int) -> None:
+        if stream.id in self._streams and not stream.ended:
+            self._transport.write(frames.window_update(stream.id, size))
+            stream.receive_window += size
 
     def _check_length(self, incoming: request.Incoming) -> None:
         most = incoming.route.mount.settings.max_request_body_size
@@ -282,7 +299,9 @@ class Http2Connection(Answers):
         self._data, self._data_ends = stream, bool(flags & frames.END_STREAM)
         self._data_left, self._padding_left = behind_head - padding, padding
         self._unacknowledged += size
-        if stream is not None:
+        if stream is not None and stream.messages is not None:
+            stream.messages.padded(size - self._data_left)
+        elif stream is not None:
             stream.unacknowledged += size
         if not behind_head:
             self._end_data()
@@ -306,6 +325,9 @@ class Http2Connection(Answers):
         return at
 
     def _store(self, stream: Stream, incoming: request.Incoming, piece: memoryview) -> None:
+        if stream.messages is not None:
+            stream.messages.feed(piece)
+            return
         most = incoming.route.mount.settings.max_request_body_size
         if stream.size + len(piece) > most + (grpc.PREFIX if stream.is_grpc else 0):
             raise HttpError(413, f"the body has more than {most} bytes", limit="max_request_body_size")
@@ -338,20 +360,27 @@ class Http2Connection(Answers):
     def _whole(self, stream: Stream) -> None:
         """The client has sent all of a request."""
         stream.ended = True
-        if stream.answered:
+        if stream.messages is not None:
+            stream.messages.end()
+        elif stream.answered:
             self._forget(stream)
         elif (incoming := stream.incoming) is not None:
             self._patience.earn()
-            task = self._listener.loop.create_task(self._answer(stream, incoming))
-            stream.task = task
-            incoming.route.mount.running.add(task)
-            task.add_done_callback(partial(self._done, stream, incoming))
+            self._begin_answer(stream, incoming)
+
+    def _begin_answer(self, stream: Stream, incoming: request.Incoming) -> None:
+        task = self._listener.loop.create_task(self._answer(stream, incoming))
+        stream.task = task
+        incoming.route.mount.running.add(task)
+        task.add_done_callback(partial(self._done, stream, incoming))
 
     def _done(self, stream: Stream, incoming: request.Incoming, task: asyncio.Task[None]) -> None:
         incoming.route.mount.running.discard(task)
         stream.task = None
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("an answer over HTTP/2 failed", exc_info=error)
+        if stream.messages is not None and not stream.ended and stream.id in self._streams and not self._closed:
+            self._transport.write(frames.rst_stream(stream.id, Code.NO_ERROR))  # the answer is whole (8.1)
         self._forget(stream)
 
     def _forget(self, stream: Stream) -> None:
@@ -361,6 +390,9 @@ class Http2Connection(Answers):
         if stream.task is not None:
             stream.task.cancel()
         stream.wake()
+        if stream.messages is not None and stream.incoming is not None:
+            stream.messages.close()
+            stream.incoming.route.mount.streams.discard(stream.messages)
         if stream.incoming is not None:
             self._listener.budget.release(stream.incoming.held)
             stream.incoming.held = 0
@@ -485,7 +517,9 @@ class Http2Connection(Answers):
             self._listener.refused("read_header_timeout")
             self._fail(ConnectionFailed(Code.ENHANCE_YOUR_CALM, "the header was not complete in time"))
             return
-        for stream in [one for one in self._streams.values() if not one.ended]:
+        if settings.idle_timeout and self._streams and not self._is_there(now, settings.idle_timeout):
+            return
+        for stream in [one for one in self._streams.values() if not one.ended and one.messages is None]:
             if (limit := self._slow(stream, now)) is not None:
                 message = f"the request was not complete in time: {stream.size} bytes in {now - stream.began:.0f}s"
                 self._refuse(stream, HttpError(408, message, limit=limit))
@@ -494,6 +528,18 @@ class Http2Connection(Answers):
             self.shut()
             return
         self._set_deadline()
+
+    def _is_there(self, now: float, patience: float) -> bool:
+        """Whether the client of calls that may go on for ever still is: it is asked when it has been quiet."""
+        if self._asked > self._heard:
+            if now - self._asked > patience:
+                self._listener.refused("idle_timeout")
+                self.abort()
+                return False
+        elif now - self._heard > patience:
+            self._asked = now
+            self._transport.write(frames.frame(frames.PING, 0, 0, bytes(8)))
+        return True
 
     def _slow(self, stream: Stream, now: float) -> str | None:
         took = now - stream.began

@@ -8,6 +8,8 @@ from hawse.net.head import Incoming
 if TYPE_CHECKING:
     import asyncio
 
+    from hawse.net.http2.messages import Messages
+
 
 class Stream:
     """What the connection knows of a request. `incoming` is None where it has been refused already."""
@@ -20,6 +22,7 @@ class Stream:
         "id",
         "incoming",
         "is_grpc",
+        "messages",
         "prefix",
         "receive_window",
         "send_window",
@@ -34,6 +37,7 @@ class Stream:
         self.id = id_
         self.incoming = incoming
         self.is_grpc = False
+        self.messages: Messages | None = None  # of a call that has many, instead of `body`
         self.body = io.BytesIO()
         self.prefix = b""  # of a gRPC message
         self.size = 0
