@@ -27,7 +27,7 @@ def _load(name):
 
 
 oracle = _load("series_oracle")
-quick = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def decoded(request):

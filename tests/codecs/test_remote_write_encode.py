@@ -31,7 +31,7 @@ def _load(name):
 
 
 oracle = _load("series_oracle")
-quick = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 # --- a plain reading of the format ------------------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ def histograms(turn):
 @pytest.mark.parametrize("version", [1, 2])
 def test_histograms_and_summaries_have_templates_too(version):
     encoder = Encoder(Settings(), version)
-    for turn in (1, 2, 3, 4, 1 << 51, 5):
+    for turn in (1, 2, 3, 4, 5, 6, 7, 8, 1 << 51, 5, 6):
         check(encoder, version, histograms(turn))
     assert [type(one) for one in encoder._templates.values()] == [Template]
 
@@ -280,8 +280,8 @@ def test_exemplars_metadata_and_starts():
 
 def test_bodies_are_about_as_large_as_they_may_be():
     for version in (1, 2):
-        encoder = Encoder(Settings(), version, largest=40_000)
-        batch = scrape(1_700_000_000_000_000_000, lambda *at: 1.0, count=1000)
+        encoder = Encoder(Settings(), version, largest=20_000)
+        batch = scrape(1_700_000_000_000_000_000, lambda *at: 1.0, count=500)
         for _ in range(4):
             written = check(encoder, version, as_request(batch))
             assert 1 < len(written) < 20
@@ -370,3 +370,34 @@ def test_what_is_no_request_is_an_error(version):
             contents(body, version)
         except WireError:
             continue
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_takes_long_is_done_in_steps(version):
+    """A batch that comes for the first time is learned, one that comes for the second a template is made of."""
+    encoder = Encoder(Settings(), version)
+    steps = []
+    for turn in range(4):
+        batch = scrape(1_700_000_000_000_000_000 + turn, lambda *at, turn=turn: float(turn), count=1000)
+        steps.append(sum(1 for _ in encoder.warming(batch)))
+        encoder.encode(batch)
+    check(encoder, version, as_request(batch))
+    assert min(steps[:2]) >= 8
+    assert steps[2:] == [0, 0]
+    assert [type(one) for one in encoder._templates.values()].count(Template) == 1
+    (broken,) = scrape(1, lambda *at: 1.0).groups
+    cut = Group(broken.resource, (bytes(broken.scopes[0])[:-1],), 5000)
+    assert list(encoder.warming(Batch(Signal.METRICS, [cut]))) == []
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_what_changes_with_every_scrape_is_seldom_tried_again(version):
+    made = []
+    encoder = Encoder(Settings(), version)
+    for turn in range(40):
+        batch = scrape(1_700_000_000_000_000_000 + turn * 10**9, lambda *at: 1.0)
+        raw = bytes(batch.groups[0].scopes[0]).replace(b"Help.", b"Hel%02d" % turn)
+        changed = Batch(Signal.METRICS, [Group(batch.groups[0].resource, (raw,), batch.items)])
+        check(encoder, version, as_request(changed))
+        made.append(isinstance(next(iter(encoder._templates.values())), Template))
+    assert sum(made) <= 2

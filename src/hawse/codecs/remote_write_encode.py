@@ -15,7 +15,7 @@ from typing import TypeAlias
 import msgspec
 
 from hawse.batch import Batch, Group, Resource
-from hawse.codecs.prometheus_series import Settings, Target, scan
+from hawse.codecs.prometheus_series import Settings, Target, head, scan
 from hawse.codecs.prometheus_series_shares import Share
 from hawse.codecs.remote_write_encode_series import metadata_1
 from hawse.codecs.remote_write_encode_template import Encoded, Located, Template, Unpredictable
@@ -27,7 +27,7 @@ _UNITS = 1 << 15  # targets, and templates
 _FEW = 1000  # unknown series that are learned in one go
 _UNUSED = 600.0  # seconds after which a template makes room for others
 _TRIES = frozenset({1, 8, 64, 512})  # how often a batch was seen when a template is made of it
-Unit: TypeAlias = "Sequence[tuple[Group, Cached]]"
+_WORTH_IT = 4  # uses of a template
 UnitKey: TypeAlias = tuple[int | bytes, ...]  # the resources in the batch, and the sizes of their groups
 
 
@@ -51,6 +51,29 @@ class Lost(msgspec.Struct):
     reason: str
     points: int
     data: bytes
+
+
+class Unit:
+    """Groups that are encoded together."""
+
+    def __init__(self, group: Group, cached: Cached) -> None:
+        self.groups: list[tuple[Group, Cached]] = []
+        self.points = 0
+        self.key: UnitKey = ()
+        self._parts: list[bytes] = []
+        self.add(group, cached)
+
+    def add(self, group: Group, cached: Cached) -> None:
+        """One more."""
+        self.groups.append((group, cached))
+        self.points += group.items
+        self._parts.append(b"".join(group.scopes))
+        self.key = (*self.key, cached.raw, len(self._parts[-1]))
+
+    @property
+    def data(self) -> bytes:
+        """The groups' scopes."""
+        return self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
 
 
 class Encoder:
@@ -78,88 +101,104 @@ class Encoder:
         self._cost = self._templates_cost = 0
 
     def encode(self, batch: Batch) -> tuple[list[Written], list[Lost]]:
-        """The requests of a batch, and what cannot be sent. Raises WireError where the batch is malformed."""
-        by_lane: dict[int, list[tuple[Group, Cached]]] = {}
-        for group in batch.groups:
-            cached = self._cached(group.resource)
-            by_lane.setdefault(cached.lane % self._lanes, []).append((group, cached))
+        """The requests of a batch, and what cannot be sent. Raises WireError where the batch is malformed.
+
+        Series that come for the first or the second time take 10 µs each: see `warming`.
+        """
         written: list[Written] = []
         lost: list[Lost] = []
-        for lane, groups in by_lane.items():
-            pieces: list[Encoded] = []
-            for unit in [groups] if self._version == 2 else [[one] for one in groups]:
-                pieces += self._unit(unit, lost)
+        for lane, units in self._lanes_of(batch).items():
+            pieces = [piece for unit in units for piece in self._pieces(unit, lost)]
             written += self._requests(lane, pieces)
         self._make_room()
         return written, lost
 
-    def warming(self, batch: Batch) -> Iterator[None]:
-        """Learn the series of a batch that comes for the first time, a few hundred after another: yields between them.
-
-        Nothing is written. What is malformed ends it; `encode` says so.
-        """
+    def _lanes_of(self, batch: Batch) -> dict[int, list[Unit]]:
+        """What is encoded together: with 2.0, all of a lane, since it has one table of symbols; else each group."""
+        found: dict[int, list[Unit]] = {}
         for group in batch.groups:
             cached = self._cached(group.resource)
-            if group.items - 2 * cached.series > _FEW and not self._has_template(group):
-                walk = Walk(self._settings, self._version, self._largest)
-                steps = walk.learning(group, cached)
-                while self._known.get(cached.raw) is cached:
-                    before = cached.cost
-                    try:
-                        done = next(steps, True)
-                    except WireError:
-                        return
-                    finally:
-                        self._cost += cached.cost - before
-                    self._make_room()
-                    if done:
-                        break
-                    yield
+            units = found.setdefault(cached.lane % self._lanes, [])
+            if self._version == 2 and units:
+                units[0].add(group, cached)
+            else:
+                units.append(Unit(group, cached))
+        return found
 
-    def _has_template(self, group: Group) -> bool:
-        """Whether its bytes may be those of the batch before: for 2.0, only known for a group by itself."""
-        key: UnitKey = (bytes(group.resource.raw), sum(map(len, group.scopes)))
-        return isinstance(self._templates.get(key), Template)
-
-    def _unit(self, unit: Unit, lost: list[Lost]) -> list[Encoded]:
+    def _pieces(self, unit: Unit, lost: list[Lost]) -> list[Encoded]:
         """The pieces of some groups, written into those of the batch before where they are alike."""
-        parts = [b"".join(group.scopes) for group, _ in unit]
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        key: UnitKey = tuple(
-            [of for part, (_, cached) in zip(parts, unit, strict=True) for of in (cached.raw, len(part))]
-        )
-        template = self._templates.get(key)
+        template = self._templates.get(unit.key)
         if isinstance(template, Template):
-            made = template.write(data)
-            template.used = time.monotonic()
-            self._templates.move_to_end(key)
+            self._templates.move_to_end(unit.key)
+            made = template.write(unit.data)
             if made is not None:
                 return made
+            # Made anew with the next batch, if it was of use; else later.
+            template = 0 if template.hits >= _WORTH_IT else template.born + 1
         pieces, dropped = self._walked(unit)
         lost += dropped
         encoded = [self._encoded(piece) for piece in pieces]
-        # A template that did not fit is made anew; what had none gets another chance, ever less often.
-        seen = template if isinstance(template, int) else 0
-        if seen in _TRIES and not dropped and not self._settings.created:
-            self._put(key, self._template(data, unit, pieces, encoded) or seen + 1)
+        if template is not None and template in _TRIES and not self._settings.created:
+            for _ in self._templating(unit, pieces, encoded, template):
+                pass
         else:
-            self._put(key, seen + 1)
+            self._put(unit.key, (template or 0) + 1)
         return [one for one, _ in encoded]
 
-    def _template(
-        self, data: bytes, unit: Unit, pieces: Sequence[Piece], encoded: Sequence[tuple[Encoded, bytes]]
-    ) -> Template | None:
+    def warming(self, batch: Batch) -> Iterator[None]:
+        """What takes long of a batch that comes for the first or the second time, in steps: yields between them.
+
+        Nothing is written. What is malformed ends it; `encode` says so.
+        """
+        try:
+            for units in self._lanes_of(batch).values():
+                for unit in units:
+                    template = self._templates.get(unit.key)
+                    if unit.points > _FEW and not isinstance(template, Template):
+                        yield from self._learning(unit)
+                        if template is not None and template in _TRIES and not self._settings.created:
+                            pieces, _ = self._walked(unit)
+                            yield
+                            encoded = [self._encoded(piece) for piece in pieces]
+                            yield from self._templating(unit, pieces, encoded, template)
+        except WireError:
+            return
+        finally:
+            self._make_room()
+
+    def _learning(self, unit: Unit) -> Iterator[None]:
+        for group, cached in unit.groups:
+            if group.items - 2 * cached.series <= _FEW:
+                continue
+            steps = Walk(self._settings, self._version, self._largest).learning(group, cached)
+            while self._known.get(cached.raw) is cached:
+                before = cached.cost
+                try:
+                    if next(steps, True):
+                        break
+                finally:
+                    self._cost += cached.cost - before
+                self._make_room()
+                yield
+
+    def _templating(
+        self, unit: Unit, pieces: Sequence[Piece], encoded: Sequence[tuple[Encoded, bytes]], seen: int
+    ) -> Iterator[None]:
+        """Make a template of what was written of a unit. What has none gets another chance, ever less often."""
         located = Located()
         at = 0
         try:
-            for group, cached in unit:
+            for group, cached in unit.groups:
                 size = sum(map(len, group.scopes))
                 metrics = [(key, len(raws)) for key, raws, _ in scan(group, self._settings)]
-                located.group(data, at, at + size, metrics, info=bool(cached.target.info))
+                if any(head(key, self._settings).unfit for key, _ in metrics):
+                    raise Unpredictable
+                yield from located.group(unit.data, at, at + size, metrics, info=bool(cached.target.info))
                 at += size
-            return Template(data, located, [(*one, piece.parts) for one, piece in zip(encoded, pieces, strict=True)])
+            parts = [(*one, piece.parts) for one, piece in zip(encoded, pieces, strict=True)]
+            self._put(unit.key, Template(unit.data, located, parts, seen))
         except (Unpredictable, ValueError):
-            return None
+            self._put(unit.key, seen + 1)
 
     def _put(self, key: UnitKey, template: Template | int) -> None:
         """Remember it, if there is room beside those in use."""
@@ -177,7 +216,7 @@ class Encoder:
 
     def _walked(self, unit: Unit) -> tuple[list[Piece], list[Lost]]:
         walk = Walk(self._settings, self._version, self._largest)
-        for group, cached in unit:
+        for group, cached in unit.groups:
             self._cost -= cached.cost
             self._known[cached.raw] = cached
             self._known.move_to_end(cached.raw)

@@ -21,6 +21,7 @@ from hawse.wire import FIXED64, LENGTH, VARINT, Buffer, read_varint, walk
 
 _DATA = {"gauge": 5, "sum": 7, "histogram": 9, "summary": 11}
 _FIRST, _LAST = 1 << 35, 1 << 42  # milliseconds whose varint has six bytes
+_STEP = 300  # points between two turns of others
 _SANE = 1 << 50  # a bucket of so many, and sums of them might not be exact
 _unpack_double = struct.Struct("<d").unpack_from
 Positions = NDArray[np.int64]
@@ -53,21 +54,23 @@ class Located:
         self.buckets: list[tuple[int, int]] = []
         self.first: list[int] = []  # of `buckets`: by each, the first of its histogram
 
-    def group(self, data: Buffer, start: int, end: int, metrics: Sequence[tuple[Key, int]], *, info: bool) -> None:
-        """The next group, at these bytes. `metrics` are all of them: what they are, and their points, 0 for none used.
+    def group(
+        self, data: Buffer, start: int, end: int, metrics: Sequence[tuple[Key, int]], *, info: bool
+    ) -> Iterator[None]:
+        """The next group, at these bytes. `metrics` are all of them: what they are, and their points.
 
-        Raises Unpredictable.
+        Yields now and then, for it takes a while. Raises Unpredictable.
         """
         before = len(self.times)
         found = _metrics(data, start, end)
         for (key, points), (at, behind) in zip(metrics, found, strict=True):
             if points:
-                self._metric(data, at, behind, key, points)
+                yield from self._metric(data, at, behind, key, points)
         if info and len(self.times) > before:
             self.rows.append(-1 - len(self.groups))
             self.groups.append(before)
 
-    def _metric(self, data: Buffer, start: int, end: int, key: Key, points: int) -> None:
+    def _metric(self, data: Buffer, start: int, end: int, key: Key, points: int) -> Iterator[None]:
         number = _DATA.get(key.kind)
         read = {"histogram": self._histogram, "summary": self._summary}.get(key.kind, self._number)
         fields = [(at, behind) for found, kind, _, at, behind in walk(data, start, end) if found == number]
@@ -77,6 +80,8 @@ class Located:
             if found == 1 and kind == LENGTH:
                 read(_Point(data, at, behind))
                 points -= 1
+                if len(self.times) % _STEP == 0:
+                    yield
         if points:
             raise Unpredictable
 
@@ -201,11 +206,14 @@ class Part(NamedTuple):
 class Template:
     """What was written for a batch, and how to write the next."""
 
-    def __init__(self, data: bytes, located: Located, pieces: Sequence[tuple[Encoded, bytes, Sequence[bytes]]]) -> None:
+    def __init__(
+        self, data: bytes, located: Located, pieces: Sequence[tuple[Encoded, bytes, Sequence[bytes]]], born: int = 0
+    ) -> None:
         """`pieces` are what was written: with what came before the series, and these, three parts each.
 
-        Raises Unpredictable.
+        `born` is for who made it, to remember. Raises Unpredictable.
         """
+        self.born = born
         self._output, positions = self._arrange(pieces)
         if len(positions) != len(located.rows) or len(data) < 8:
             raise Unpredictable
@@ -227,7 +235,9 @@ class Template:
         self._static = self._without_numbers(data)
         self.cost = len(data) + len(self._output) + 48 * len(rows) + 2000
         self.used = time.monotonic()
+        self.hits = 0
         made = self.write(data)
+        self.hits = 0  # this was none
         if made is None or any(one.body != piece.body for one, (piece, *_) in zip(made, pieces, strict=True)):
             raise Unpredictable
 
@@ -257,6 +267,7 @@ class Template:
 
     def write(self, data: bytes) -> list[Encoded] | None:
         """The pieces of a batch; None where it is not like the one before."""
+        self.used = time.monotonic()
         if len(data) != len(self._static) or self._without_numbers(data) != self._static:
             return None
         longs = _longs(data)
@@ -272,6 +283,7 @@ class Template:
         written = _longs(output)
         written[self._value_at] = values
         written[self._time_at] = _varints(times)[self._point_of] | self._behind
+        self.hits += 1
         view = memoryview(output)
         return [Encoded(view[part.start : part.end], part.shares, part.metadata) for part in self._parts]
 
