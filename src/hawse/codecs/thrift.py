@@ -57,6 +57,7 @@ class Reader:
     def __init__(self, data: bytes) -> None:
         """`data` is one message, or several in a row."""
         self.data = data
+        self.left = 1 << 62  # how many structs lists may have, for the caller to bound
         self._skipped = 0
 
     def message(self, at: int) -> tuple[Message, int]:
@@ -206,12 +207,18 @@ def a_list(known: Fields, kind: int = LIST) -> tuple[int, Read]:
 
 
 def structs(reader: Reader, at: int) -> tuple[int, int]:
-    """How many structs are in a LIST, and where the first begins. Raises WireError for a list of other things."""
+    """How many structs are in a LIST, and where the first begins: they are taken from `reader.left`.
+
+    Raises WireError for a list of other things, and for one of more than are left.
+    """
     kind, size, behind = reader.elements(at)
     if kind != STRUCT and size:
         raise WireError(f"the list at byte {at} has elements of type {kind}, not structs")
     if size > len(reader.data) - behind:  # a struct has a byte at least
         raise WireError(f"the list at byte {at} is said to have {size} elements, which cannot be in what follows")
+    reader.left -= size
+    if reader.left < 0:
+        raise WireError(f"the list at byte {at} brings {-reader.left} elements more than are allowed")
     return size, behind
 
 
