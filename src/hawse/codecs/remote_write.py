@@ -128,6 +128,8 @@ class Families:
 
     def of(self, name: bytes) -> Family:
         """What is known of a series of that name."""
+        if not self._known:
+            return UNKNOWN
         found = self._known.get(name)
         if found is not None:
             return found

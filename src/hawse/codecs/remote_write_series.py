@@ -224,6 +224,8 @@ def check(labels: Labels, found: Mapping[bytes, bytes]) -> None:
 
 def texts_of(labels: Labels) -> None:
     """Raise Invalid for labels that are no texts."""
+    if b"".join([text for label in labels for text in label]).isascii():
+        return
     try:
         for name, value in labels:
             name.decode()
