@@ -294,6 +294,10 @@ REFUSED = [
     ("ServiceMonitor", {"endpoints": [{"port": 7}]}, "spec: Expected `str | null`, got `int`"),
     ("ServiceMonitor", {"endpoints": "no"}, "spec: Expected `array`, got `str`"),
     ("ServiceMonitor", {"endpoints": []}, "it has no endpoints"),
+    ("ServiceMonitor", {"endpoints": [{}] * 501}, "501 endpoints are too many: at most 500"),
+    ("PodMonitor", {"podMetricsEndpoints": [{}] * 501}, "501 endpoints are too many"),
+    ("ServiceMonitor", {"endpoints": [{"relabelings": [{}] * 501}]}, "501 relabelings are too many"),
+    ("ServiceMonitor", {"endpoints": [{"metricRelabelings": [{}] * 501}]}, "501 relabelings are too many"),
     ("ServiceMonitor", {"endpoints": [{}], "scrapeClass": "x"}, "the scrape class 'x' is not known"),
     (
         "ServiceMonitor",

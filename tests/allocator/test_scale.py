@@ -133,3 +133,28 @@ def test_a_job_with_many_targets_is_answered_in_pieces(tmp_path):
             assert await run.targets("all", "c-0") == sorted(targets)
 
     asyncio.run(whole())
+
+
+def test_a_tenants_large_list_holds_nobody_up(tmp_path, capsys):
+    """An object of etcd's largest size: tens of thousands of static targets, and rules on them."""
+    targets = [f"t{n}.shop.svc:80" for n in range(20_000)]
+    rules = [{"sourceLabels": ["__address__"], "regex": f"(.*){n}(.*)", "targetLabel": f"l{n}"} for n in range(5)]
+    spec = {"staticConfigs": [{"targets": targets}], "relabelings": rules}
+
+    async def whole():
+        async with allocating(None, tmp_path, collectors={"static": ["c-0", "c-1"]}) as run:
+            sink = run.allocator.monitors.sink("ScrapeConfig", "monitoring")
+            monitor = Monitor(ObjectMeta(name="x", namespace="monitoring"), msgspec.Raw(json.dumps(spec).encode()))
+            allow = run.allocator.guard.allow
+            assert not allow.foreign_addresses
+            sink.put(monitor)
+            _, held = await longest(run.until(lambda: "scrapeConfig/monitoring/x" in run.allocator.board.working, 30))
+            parts = run.allocator.board.working["scrapeConfig/monitoring/x"].parts
+            _, held_too = await longest(run.until(lambda: parts, 30))
+            tally = [part.tally for part in run.allocator.board.working["scrapeConfig/monitoring/x"].parts.values()]
+            return tally[0], max(held, held_too)
+
+    tally, held = asyncio.run(whole())
+    assert (tally.discovered, tally.refused) == (20_000, 20_000)  # another namespace's names
+    with capsys.disabled():
+        print(f"\n20,000 static targets of a tenant: the loop was held for {held * 1000:.0f}ms at most")

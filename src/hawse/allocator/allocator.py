@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hawse.allocator.assign import Member
-from hawse.allocator.board import SLICE, Assignment, Board
+from hawse.allocator.board import Assignment, Board, Turns
 from hawse.allocator.builtin import Builtin
 from hawse.allocator.collectors import CollectorPod, Pods, Resolved, listed
 from hawse.allocator.crd import Job, Monitor, Origin, Rights
@@ -26,11 +26,13 @@ from hawse.allocator.safety import Guard, Refusal
 from hawse.allocator.settings import Settings
 from hawse.allocator.watching import Watching
 from hawse.prometheus.discovery import Shares
+from hawse.prometheus.settings import ScrapeConfig
 
 SETTLE = 0.2  # seconds for changes to come together, and longer where looking at them takes long:
 _LONGEST_SETTLE, _SHARE = 5.0, 20  # this multiple of what it took the last time, so that it takes 5 % of a CPU at most
 PATIENCE = 30.0  # seconds for places that can't be seen, when the process begins; a short while for later ones
 _LATER = 5.0
+_LARGE = 64 << 10  # bytes of a specification
 _log = logging.getLogger("hawse.allocator")
 
 
@@ -196,16 +198,13 @@ class Allocator:
 
     async def _make_jobs(self) -> None:
         changed, self._changed_monitors = self._changed_monitors, set()
-        until = time.monotonic() + SLICE
+        turns = Turns()
         for key in sorted(changed):
-            self._make(key)
-            if time.monotonic() > until:
-                await asyncio.sleep(0)
-                until = time.monotonic() + SLICE
+            await self._make(key, turns)
         if changed and self.assignment is not None:
             await self._seen(_LATER)
 
-    def _make(self, key: Key) -> None:
+    async def _make(self, key: Key, turns: Turns) -> None:
         """A monitor's jobs, in the place of those that it had."""
         try:
             made = self.monitors.jobs(key, self._rights)
@@ -217,20 +216,29 @@ class Allocator:
         before = self._made.pop(key, ())
         for name in set(before) - {job.name for job in made}:
             self._drop(name)
+        monitor = self.monitors.there.get(key)
+        large = monitor is not None and len(bytes(monitor.spec)) > _LARGE
         for job in made:
-            self.take(job)
+            # Decoding takes a fraction of a second for the largest object that there can be.
+            self._put(*(await asyncio.to_thread(self._decoded, job) if large else self._decoded(job)))
+            await turns.others()
         if made:
             self._made[key] = tuple(job.name for job in made)
 
     def take(self, job: Job) -> None:
         """Add a job, or put it in the place of the one with its name. One that can't be is kept with the reason."""
-        config = None
-        if not job.refused:
-            interval = {"scrape_interval": self._rights.interval} if self._rights.interval and job.guarded else {}
-            try:
-                config = decoded({**interval, **job.document}, self.settings.config.global_)
-            except Refusal as problem:
-                job = msgspec.structs.replace(job, refused=str(problem))
+        self._put(*self._decoded(job))
+
+    def _decoded(self, job: Job) -> tuple[Job, ScrapeConfig | None]:
+        if job.refused:
+            return job, None
+        interval = {"scrape_interval": self._rights.interval} if self._rights.interval and job.guarded else {}
+        try:
+            return job, decoded({**interval, **job.document}, self.settings.config.global_)
+        except Refusal as problem:
+            return msgspec.structs.replace(job, refused=str(problem)), None
+
+    def _put(self, job: Job, config: ScrapeConfig | None) -> None:
         if job.refused and (job.name not in self.jobs or self.jobs[job.name].refused != job.refused):
             _log.warning("%s is not scraped: %s", job.name, job.refused)
         self.jobs[job.name] = job

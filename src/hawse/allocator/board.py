@@ -37,6 +37,19 @@ _NODES = (
 _TARGET_OF_SLICE = "__meta_kubernetes_endpointslice_address_target_"
 
 
+class Turns:
+    """Work in slices: what takes long asks between its steps whether it is time to let others work."""
+
+    def __init__(self) -> None:
+        self._until = time.monotonic() + SLICE
+
+    async def others(self) -> None:
+        """Let them, if it is. Costs a fraction of a microsecond if it is not."""
+        if time.monotonic() > self._until:
+            await asyncio.sleep(0)
+            self._until = time.monotonic() + SLICE
+
+
 class Item(msgspec.Struct, frozen=True, gc=False):
     """A target to be scraped: `labels` and those of its group are what discovery found, `key` identifies it in all
     jobs, `identity` (`Target.key`) in its own.
@@ -55,7 +68,7 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tally(msgspec.Struct):
-    """How many targets of a group became what. `reasons` are of the refused, each once."""
+    """How many targets of a group became what."""
 
     discovered: int = 0
     dropped: int = 0
@@ -94,7 +107,7 @@ class Working:
         """Whether the monitor's selector selects what the group is of."""
         return self._selects is None or self._selects(group.labels)
 
-    def evaluate(self, group: TargetGroup, *, kubernetes: bool) -> Part:
+    async def evaluate(self, group: TargetGroup, turns: "Turns", *, kubernetes: bool) -> Part:
         """The targets that a group has for this job."""
         tally = Tally(len(group.targets))
         if not self.selects(group):
@@ -102,6 +115,7 @@ class Working:
             return Part((), tally)
         items = []
         for labels in group.targets:
+            await turns.others()
             target = self.populate(labels, group.labels)
             if isinstance(target, Dropped):
                 tally.dropped += 1
@@ -120,14 +134,14 @@ class Working:
             return ""
         return self._guard.why_not(target.url.address, discovered if kubernetes else {}, self.job.namespaces)
 
-    def update(self, want: Want, source: str) -> None:
+    async def update(self, want: Want, source: str, turns: "Turns") -> None:
         """Look at a group again, which may be new, other or gone."""
         group = want.look.groups.get(source)
         key = want.look.key, source
         if group is None or not want.covers(group):
             self.parts.pop(key, None)
         else:
-            self.parts[key] = self.evaluate(group, kubernetes=want.look.kubernetes)
+            self.parts[key] = await self.evaluate(group, turns, kubernetes=want.look.kubernetes)
 
     def items(self) -> Iterator[Item]:
         """All targets, each once, though several groups may have it."""
@@ -221,13 +235,11 @@ class Board:
 
     async def settle(self) -> None:
         """Look at all that has changed, in slices."""
-        until = time.monotonic() + SLICE
+        turns = Turns()
         while not self.settled:
             for working, want, source in self._taken():
-                working.update(want, source)
-                if time.monotonic() > until:
-                    await asyncio.sleep(0)
-                    until = time.monotonic() + SLICE
+                await working.update(want, source, turns)
+                await turns.others()
 
     def _taken(self) -> Iterator[tuple[Working, Want, str]]:
         unseen, self._unseen = self._unseen, set()

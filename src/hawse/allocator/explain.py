@@ -4,12 +4,10 @@ Nothing of this is kept: what was asked about is looked for among what discovery
 every job that looks there once more.
 """
 
-import asyncio
-import time
 from collections.abc import Iterator, Mapping
 
 from hawse.allocator.allocator import Allocator
-from hawse.allocator.board import SLICE, Working
+from hawse.allocator.board import Turns, Working
 from hawse.allocator.explanation import Changed, Explanation, Found, NotBy
 from hawse.allocator.looks import NAMESPACE, Look, Want
 from hawse.allocator.safety import host_of
@@ -96,20 +94,17 @@ class _Seeking:
         self.pod = ""  # one that is watched, and was not discovered
         self._allocator = allocator
         self._asked = asked
-        self._until = time.monotonic() + SLICE
-
-    async def _breathe(self) -> None:
-        if time.monotonic() > self._until:
-            await asyncio.sleep(0)
-            self._until = time.monotonic() + SLICE
+        self._turns = Turns()
 
     async def among_discovered(self) -> None:
         """What was discovered under that address or name."""
         for look in self._allocator.looks:
             hits = []
             for group in list(look.groups.values()):
-                hits += [(group, labels) for labels in group.targets if self._asked.is_discovered(labels, group.labels)]
-                await self._breathe()
+                for labels in group.targets:
+                    if self._asked.is_discovered(labels, group.labels):
+                        hits.append((group, labels))
+                    await self._turns.others()
             if hits:
                 self.namespaces |= {group.labels.get(NAMESPACE, "") for group, _ in hits}
                 await self._in_jobs(look, hits[:MOST])
@@ -120,7 +115,7 @@ class _Seeking:
                 for group, labels in hits:
                     if want.covers(group):
                         self.found.append(self._one(working, want, group, labels))
-                    await self._breathe()
+                    await self._turns.others()
 
     async def among_made(self) -> None:
         """What relabelling has given that address: probes are found so."""
@@ -132,7 +127,7 @@ class _Seeking:
                         target = working.populate(labels, group.labels) if group is not None else None
                         if isinstance(target, Target) and self._asked.is_made(target) and group is not None:
                             self.found.append(self._one(working, want, group, labels))
-                        await self._breathe()
+                        await self._turns.others()
 
     def among_watched(self) -> None:
         """A pod that is there, though no job has found it: no Service leads to it, or none that a monitor selects."""

@@ -9,6 +9,7 @@ from hawse.allocator.safety import Refusal
 from hawse.allocator.select import LabelSelector, label_name
 
 META = "__meta_kubernetes_"
+MOST = 500  # rules of a list, and endpoints of a monitor
 FIRST: Document = {"source_labels": ["job"], "target_label": "__tmp_prometheus_job_name"}
 RUNNING: Document = {"action": "drop", "source_labels": [f"{META}pod_phase"], "regex": "(Failed|Succeeded)"}
 
@@ -61,8 +62,11 @@ def _literal(value: str) -> str:
 
 
 def own(rules: Iterable[RelabelRule] | None) -> list[Document]:
-    """The monitor's own rules."""
-    return [dict(_pairs(rule)) for rule in rules or ()]
+    """The monitor's own rules. Raises Refusal where they are too many: each costs time for every target."""
+    given = tuple(rules or ())
+    if len(given) > MOST:
+        raise Refusal(f"{len(given)} relabelings are too many: at most {MOST}")
+    return [dict(_pairs(rule)) for rule in given]
 
 
 def _pairs(rule: RelabelRule) -> Iterator[tuple[str, object]]:
@@ -78,6 +82,13 @@ def _pairs(rule: RelabelRule) -> Iterator[tuple[str, object]]:
         yield "modulus", rule.modulus
     if rule.action:
         yield "action", rule.action.lower()
+
+
+def few(endpoints: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+    """The endpoints of a monitor. Raises Refusal where they are too many: each is a job."""
+    if len(endpoints) > MOST:
+        raise Refusal(f"{len(endpoints)} endpoints are too many: at most {MOST}")
+    return endpoints
 
 
 def endpoint(spec: Endpoint) -> Document:

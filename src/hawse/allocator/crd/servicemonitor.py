@@ -36,7 +36,7 @@ def jobs(monitor: Monitor, rights: Rights) -> Iterator[Job]:
     def make() -> Iterator[Job]:
         spec = msgspec.json.decode(monitor.spec, type=Spec)
         selector = spec.selector.checked()
-        for number, endpoint in enumerate(spec.endpoints):
+        for number, endpoint in enumerate(rules.few(spec.endpoints)):
             making = partial(_job, spec, selector, endpoint, monitor, rights)
             yield each(f"{name}/{number}", origin, making, (*notes(endpoint, rights), *_notes(spec, rights)), selector)
 
