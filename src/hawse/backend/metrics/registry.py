@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hawse.backend import fields
+from hawse.backend.metrics.templates import Templates
 from hawse.batch import Resource
 
 _LEARNT = 400_000  # encoded series that decoders remember, then they begin anew: some 300 bytes each
@@ -31,14 +32,22 @@ class Kind(msgspec.Struct, frozen=True):
 
 
 class Origin:
-    """A resource. `learnt` is the decoders' own: what they know of its metrics, by whatever they recognise them."""
+    """A resource. `learnt` and `templates` are the decoders' own: what they know of its metrics, by whatever they
+    recognise them.
+    """
 
-    __slots__ = ("attributes", "learnt", "text")
+    __slots__ = ("attributes", "learnt", "templates", "text")
 
     def __init__(self, attributes: Mapping[str, Any]) -> None:
         self.attributes = attributes
         self.text = _json.encode(attributes).decode()
         self.learnt: dict[Any, dict[Any, Any]] = {}
+        self.templates = Templates()
+
+    def forget(self) -> None:
+        """Let decoders begin anew."""
+        self.learnt.clear()
+        self.templates = Templates()
 
 
 class _New(msgspec.Struct, gc=False):
@@ -101,7 +110,7 @@ class Registry:
         self._learnt += series
         if self._learnt > _LEARNT:
             for origin in self._origins.values():
-                origin.learnt.clear()
+                origin.forget()
             self.forget()
 
     def number(self, origin: Origin, name: str, labels: Mapping[str, Any], kind: Kind) -> int:
@@ -160,5 +169,5 @@ class Registry:
             (name, Kind(*kind)): number for number, name, *kind in self._connection.execute("SELECT * FROM metric")
         } | {(name, Kind(*kind)): number for number, name, *kind in self._new_metrics}
         for origin in self._origins.values():
-            origin.learnt.clear()
+            origin.forget()
         self.forget()
