@@ -1,15 +1,16 @@
 """HTTP/2 from a client, cut into pieces at random: no socket, a transport that only remembers."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from hpack import Encoder
 
 from fuzz.targets import Target, table
 from hawse.net.budget import Budget
-from hawse.net.grpc import METHOD, framed
-from hawse.net.http import Request, Response
+from hawse.net.compression import compress
+from hawse.net.grpc import METHOD, STREAM, framed
+from hawse.net.http import AnyHandler, Request, Response
 from hawse.net.http2 import frames
 from hawse.net.http2.connection import Http2Connection
 from hawse.net.listener import Listener
@@ -17,6 +18,7 @@ from hawse.net.routes import Mount
 from hawse.net.settings import ServerConfig
 
 _PATH = "/t.T/Echo"
+_STREAM_PATH = "/t.T/All"
 _CALL = [(":method", "POST"), (":scheme", "http"), (":path", _PATH), (":authority", "x"),
          ("content-type", "application/grpc"), ("grpc-encoding", "gzip"), ("grpc-timeout", "1S")]  # fmt: skip
 _POST = [(":method", "POST"), (":scheme", "http"), (":path", "/echo"), (":authority", "x"), ("content-length", "5")]
@@ -50,10 +52,22 @@ async def _echo(request: Request) -> Response:
     return Response(200, request.body)
 
 
+async def _echo_all(request: Request, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async for message in messages:
+        yield message
+
+
+_ROUTES: dict[tuple[str, str], AnyHandler] = {
+    (METHOD, _PATH): _echo,
+    (STREAM, _STREAM_PATH): _echo_all,
+    ("POST", "/echo"): _echo,
+}
+
+
 async def _connection(pieces: list[bytes]) -> None:
     settings = ServerConfig(endpoint="127.0.0.1:0")
     listener = Listener(settings, "fuzz", Budget())
-    listener.routes.add(Mount("fuzz", settings), {(METHOD, _PATH): _echo, ("POST", "/echo"): _echo}, "here", "here")
+    listener.routes.add(Mount("fuzz", settings), _ROUTES, "here", "here")
     transport: Any = _Transport()
     connection = Http2Connection(listener, transport, "127.0.0.1")
     listener.opened(connection)
@@ -91,6 +105,13 @@ def _seeds() -> Iterator[bytes]:
         data += frames.frame(frames.DATA, 9, 3, b"\x02hello\0\0") + frames.window_update(1, 100)
         data += frames.frame(frames.PING, 0, 0, bytes(8)) + frames.rst_stream(1, frames.Code.CANCEL)
         yield bytes((step,)) + data
+        call = [(":path", _STREAM_PATH) if name == ":path" else (name, value) for name, value in _CALL]
+        data = frames.PREFACE + frames.settings({}) + frames.frame(frames.HEADERS, 4, 1, Encoder().encode(call))
+        message = framed(b"hello") + b"\1" + framed(compress((b"hello",), "gzip"))[1:]
+        data += frames.frame(frames.DATA, 0, 1, message[:9]) + frames.frame(
+            frames.DATA, 8, 1, b"\1" + message[9:] + b"\0"
+        )
+        yield bytes((step,)) + data + frames.frame(frames.DATA, 1, 1, framed(b""))
 
 
 TARGETS = table(
