@@ -174,7 +174,7 @@ def test_a_target_that_another_collector_has_now_is_not_marked_stale():
         allocator.give(NAME, col_0=[made[0].address])
         await sink.until(lambda: sink.of("a"))
         allocator.give(NAME, col_0=[], col_1=[made[0].address])
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.6)
         asked = len(made[0].heads)
         await asyncio.sleep(0.3)
         return sink, asked == len(made[0].heads), receiver.manager._memory.series
@@ -220,7 +220,7 @@ def test_what_is_known_stays_while_the_allocator_is_away_or_not_ready(caplog):
         allocator.ready = False
         allocator.jobs = {}  # as one that has just begun has it
         allocator.assigned = {}
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.7)
         before = len(sink.scrapes)
         await sink.until(lambda: len(sink.scrapes) >= before + 3)
         failures = receiver.context.meter.sums["hawse_target_allocator_failures"]

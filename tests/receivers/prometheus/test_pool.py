@@ -38,7 +38,7 @@ def test_a_target_that_has_gone_is_marked_stale_two_intervals_later(monkeypatch)
                 await sink.until(lambda: None in sink.of("b"))
                 waited = time.time() - gone
                 at = next(p.at for scrape in sink.scrapes for p in scrape if p.name == "b" and p.value is None) / 1000
-                await sink.until(lambda: len(sink.scrapes) > 12)
+                await sink.until(lambda: len(sink.scrapes) > 8)
                 return sink, other.address, waited, at - loop.last_scrape, len(other.heads) - asked, receiver
 
     sink, address, waited, behind, asked, receiver = asyncio.run(run())
