@@ -155,7 +155,7 @@ class World:
 @pytest.mark.parametrize("strategy", ["consistent-hashing", "least-weighted"])
 @pytest.mark.parametrize("replicas", [1, 2])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_each_target_is_scraped_by_one(strategy, replicas, seed, capsys):
+def test_each_target_is_scraped_by_one(strategy, replicas, seed):
     world = World(seed, strategy, replicas)
     for number in range(3):
         world.join(f"c-{number}")
@@ -182,11 +182,8 @@ def test_each_target_is_scraped_by_one(strategy, replicas, seed, capsys):
         have = [one.has for one in world.collectors.values()]
         assert sum(map(len, have)) == len(TARGETS)
         assert set.union(*have) == set(TARGETS)
-    with capsys.disabled():
-        print(
-            f"\n{strategy}, {replicas} allocators: by two for {world.worst_double}s, by none for {world.worst_nobody}s"
-        )
-    assert world.worst_double <= BOUND
+    # By two only while they ask one after the other; by none also for the grace that somebody who left might be back in.
+    assert world.worst_double <= INTERVAL + 2
     assert world.worst_nobody <= BOUND
 
 
