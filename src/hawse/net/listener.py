@@ -149,21 +149,23 @@ class Listener:
             self._sweeper = None
 
 
-def bind(endpoint: str, owner: str, path: str) -> list[socket.socket]:
-    """Sockets for all addresses of an endpoint, with the same port. Raises HawseError."""
+def bind(endpoint: str, owner: str, path: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> list[socket.socket]:
+    """Sockets for all addresses of an endpoint, with the same port, for connections or datagrams. Raises HawseError."""
     host, port = split_endpoint(endpoint)
     bound: list[socket.socket] = []
     try:
         for family, address in _addresses(host, port, endpoint, owner, path):
             at = (address[0], bound[0].getsockname()[1], *address[2:]) if bound and not port else address
-            made = socket.socket(family, socket.SOCK_STREAM)
+            made = socket.socket(family, kind)
             bound.append(made)
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind == socket.SOCK_STREAM:  # for datagrams, it would let two programs have a port
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host in {"", "::"} else 1)
             made.setblocking(False)
             made.bind(at)
-            made.listen(_BACKLOG)  # here, so that a port in use is told now
+            if kind == socket.SOCK_STREAM:
+                made.listen(_BACKLOG)  # here, so that a port in use is told now
     except OSError as error:
         for made in bound:
             made.close()
@@ -204,7 +206,7 @@ def _told(error: OSError, endpoint: str, owner: str, path: str) -> HawseError:
     port = endpoint.rpartition(":")[2]
     if error.errno == errno.EADDRINUSE:
         reason = f"port {port} is in use"
-        fix = f"stop the process that has it (`ss -ltnp 'sport = :{port}'` names it), or choose another port"
+        fix = f"stop the process that has it (`ss -lntup 'sport = :{port}'` names it), or choose another port"
     elif error.errno in {errno.EACCES, errno.EPERM}:
         reason = f"no permission to bind port {port}"
         fix = "choose a port above 1023, or grant the capability NET_BIND_SERVICE"
