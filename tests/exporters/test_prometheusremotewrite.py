@@ -338,6 +338,16 @@ def test_many_new_series_give_others_their_turn_and_keep_their_order():
     assert ticks >= 15
 
 
+def test_what_was_made_ready_for_one_batch_is_not_taken_for_another():
+    async def run():
+        exporter = PrometheusRemoteWrite(Config(endpoint="http://127.0.0.1:1"), Context())
+        first, second = metrics(gauges("a", range(8000))), metrics(gauges("b", range(3)))
+        await exporter.warm(first)
+        return [sum(request.items for request in exporter.prepare(batch)) for batch in (second, first)]
+
+    assert asyncio.run(run()) == [3, 8000]
+
+
 def test_what_is_inside_comes_back():
     config = Config(endpoint="http://127.0.0.1:1")
     exporter = PrometheusRemoteWrite(config, Context())

@@ -20,6 +20,7 @@ STALE: float = struct.unpack("<d", b"\x02\x00\x00\x00\x00\x00\xf0\x7f")[0]
 _NO_RECORDED_VALUE = 1
 _ZERO_THRESHOLD = 1e-128
 _EXEMPLAR_RUNES = 128  # OpenMetrics, "Exemplars": what an exemplar's labels may have together
+_MOST_BOUNDS = 1 << 12  # each is a series
 _MOST_BUCKETS = 1 << 16  # of an exponential histogram, empty ones included: SDKs have 160
 
 # How a sample differs from its point: what comes behind the family's name, and a label with its text ("" for none).
@@ -113,6 +114,8 @@ def _histogram(point: Any, texts: Texts) -> list[Row]:
     stale = bool(point.flags & _NO_RECORDED_VALUE)
     if counts and len(counts) != len(bounds) + 1 and not stale:
         raise Unfit("buckets_without_bounds")
+    if len(bounds) > _MOST_BOUNDS:
+        raise Unfit("too_many_buckets")
     if any(math.isnan(bound) for bound in bounds):
         raise Unfit("bound_is_nan")
     if bounds and math.isinf(bounds[-1]) and bounds[-1] > 0:
@@ -149,6 +152,8 @@ def _by_bucket(bounds: list[float], exemplars: Sequence[Exemplar]) -> list[Seque
 def _summary(point: Any, texts: Texts) -> list[Row]:
     stale = bool(point.flags & _NO_RECORDED_VALUE)
     values = list(point.quantile_values)
+    if len(values) > _MOST_BOUNDS:
+        raise Unfit("too_many_quantiles")
     names = texts.quantile if len(texts.quantile) == len(values) else [number(one.quantile) for one in values]
     rows: list[Row] = [
         (("", "quantile", text), STALE if stale else one.value, ()) for text, one in zip(names, values, strict=True)

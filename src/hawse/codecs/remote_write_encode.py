@@ -9,7 +9,7 @@ arrive in the order in which they were made.
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -20,14 +20,14 @@ from hawse.codecs.prometheus_series_shares import Share
 from hawse.codecs.remote_write_encode_series import metadata_1
 from hawse.codecs.remote_write_encode_template import Encoded, Located, Template, Unpredictable
 from hawse.codecs.remote_write_encode_walk import Cached, Piece, Walk
-from hawse.wire import Buffer, WireError, field
+from hawse.wire import Buffer, field
 
 _MOST = 128 << 20  # bytes of what is remembered
 _UNITS = 1 << 15  # targets, and templates
-_FEW = 1000  # unknown series that are learned in one go
 _UNUSED = 600.0  # seconds after which a template makes room for others
 _TRIES = frozenset({1, 8, 64, 512})  # how often a batch was seen when a template is made of it
 _WORTH_IT = 4  # uses of a template
+_DONE = object()
 UnitKey: TypeAlias = tuple[int | bytes, ...]  # the resources in the batch, and the sizes of their groups
 
 
@@ -101,14 +101,25 @@ class Encoder:
         self._cost = self._templates_cost = 0
 
     def encode(self, batch: Batch) -> tuple[list[Written], list[Lost]]:
-        """The requests of a batch, and what cannot be sent. Raises WireError where the batch is malformed.
+        """The requests of a batch, and what cannot be sent. Raises WireError where the batch is malformed."""
+        steps = self.encoding(batch)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
 
-        Series that come for the first or the second time take 10 µs each: see `warming`.
+    def encoding(self, batch: Batch) -> Generator[None, None, tuple[list[Written], list[Lost]]]:
+        """The same in steps of a few milliseconds: a series that comes for the first time takes 10 µs.
+
+        Other batches may be encoded between two steps.
         """
         written: list[Written] = []
         lost: list[Lost] = []
         for lane, units in self._lanes_of(batch).items():
-            pieces = [piece for unit in units for piece in self._pieces(unit, lost)]
+            pieces: list[Encoded] = []
+            for unit in units:
+                pieces += yield from self._pieces(unit, lost)
             written += self._requests(lane, pieces)
         self._make_room()
         return written, lost
@@ -125,7 +136,7 @@ class Encoder:
                 units.append(Unit(group, cached))
         return found
 
-    def _pieces(self, unit: Unit, lost: list[Lost]) -> list[Encoded]:
+    def _pieces(self, unit: Unit, lost: list[Lost]) -> Generator[None, None, list[Encoded]]:
         """The pieces of some groups, written into those of the batch before where they are alike."""
         template = self._templates.get(unit.key)
         if isinstance(template, Template):
@@ -135,51 +146,30 @@ class Encoder:
                 return made
             # Made anew with the next batch, if it was of use; else later.
             template = 0 if template.hits >= _WORTH_IT else template.born + 1
-        pieces, dropped = self._walked(unit)
-        lost += dropped
+        walk = Walk(self._settings, self._version, self._largest)
+        yield from self._walked(unit, walk)
+        lost += [Lost(one.resource, one.reason, one.points, field(2, field(2, one.metric))) for one in walk.dropped]
+        pieces = [piece for piece in walk.pieces if piece.parts]
         encoded = [self._encoded(piece) for piece in pieces]
         if template is not None and template in _TRIES and not self._settings.created:
-            for _ in self._templating(unit, pieces, encoded, template):
-                pass
+            yield from self._templating(unit, pieces, encoded, template)
         else:
             self._put(unit.key, (template or 0) + 1)
         return [one for one, _ in encoded]
 
-    def warming(self, batch: Batch) -> Iterator[None]:
-        """What takes long of a batch that comes for the first or the second time, in steps: yields between them.
-
-        Nothing is written. What is malformed ends it; `encode` says so.
-        """
-        try:
-            for units in self._lanes_of(batch).values():
-                for unit in units:
-                    template = self._templates.get(unit.key)
-                    if unit.points > _FEW and not isinstance(template, Template):
-                        yield from self._learning(unit)
-                        if template is not None and template in _TRIES and not self._settings.created:
-                            pieces, _ = self._walked(unit)
-                            yield
-                            encoded = [self._encoded(piece) for piece in pieces]
-                            yield from self._templating(unit, pieces, encoded, template)
-        except WireError:
-            return
-        finally:
-            self._make_room()
-
-    def _learning(self, unit: Unit) -> Iterator[None]:
+    def _walked(self, unit: Unit, walk: Walk) -> Iterator[None]:
         for group, cached in unit.groups:
-            if group.items - 2 * cached.series <= _FEW:
-                continue
-            steps = Walk(self._settings, self._version, self._largest).learning(group, cached)
-            while self._known.get(cached.raw) is cached:
+            steps = walk.group(group, cached)
+            running = True
+            while running:
                 before = cached.cost
                 try:
-                    if next(steps, True):
-                        break
+                    running = next(steps, _DONE) is not _DONE
                 finally:
-                    self._cost += cached.cost - before
-                self._make_room()
-                yield
+                    self._count(cached, before)
+                if running:
+                    yield
+            self._known.move_to_end(cached.raw)
 
     def _templating(
         self, unit: Unit, pieces: Sequence[Piece], encoded: Sequence[tuple[Encoded, bytes]], seen: int
@@ -214,19 +204,6 @@ class Encoder:
             self._templates[key] = template
             self._templates_cost += cost
 
-    def _walked(self, unit: Unit) -> tuple[list[Piece], list[Lost]]:
-        walk = Walk(self._settings, self._version, self._largest)
-        for group, cached in unit.groups:
-            self._cost -= cached.cost
-            self._known[cached.raw] = cached
-            self._known.move_to_end(cached.raw)
-            try:
-                walk.group(group, cached)
-            finally:
-                self._cost += cached.cost
-        lost = [Lost(one.resource, one.reason, one.points, field(2, field(2, one.metric))) for one in walk.dropped]
-        return [piece for piece in walk.pieces if piece.parts], lost
-
     def _encoded(self, piece: Piece) -> tuple[Encoded, bytes]:
         """With what comes before the series."""
         if self._version == 2:
@@ -256,6 +233,15 @@ class Encoder:
             known = self._known[raw] = Cached(raw, Target(resource.attributes, self._settings))
             self._cost += known.cost
         return known
+
+    def _count(self, cached: Cached, before: int) -> None:
+        """What is known of a resource has grown; it may have been forgotten meanwhile."""
+        known = self._known.get(cached.raw)
+        if known is None:
+            self._known[cached.raw] = cached
+            self._cost += cached.cost
+        elif known is cached:
+            self._cost += cached.cost - before
 
     def _make_room(self) -> None:
         """Forget series that were not looked up for longest: those of templates, and of targets that are gone."""

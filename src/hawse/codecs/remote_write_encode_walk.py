@@ -96,14 +96,13 @@ def _learn(raw: bytes, *, own: bool) -> Pair:
 class Cached:
     """A resource: its labels, its families. `cost` is about what they hold in bytes, `lane` a number of the target."""
 
-    __slots__ = ("cost", "families", "lane", "raw", "series", "target")
+    __slots__ = ("cost", "families", "lane", "raw", "target")
 
     def __init__(self, raw: bytes, target: Target) -> None:
         self.raw = raw
         self.target = target
         self.lane = zlib.crc32(target.identity.encode("utf-8", "replace"))
         self.families: dict[Key, Family] = {}
-        self.series = 0  # that are known
         self.cost = 2000 + len(raw)
 
     def family(self, key: Key, settings: Settings) -> Family:
@@ -146,11 +145,12 @@ class Walk:
         self.pieces = [self._piece]
         self.dropped: list[Dropped] = []
         self._points = 0  # of the share that is being written
+        self._since = 0  # series since others had their turn
         self._tails: dict[bytes, bytes] = {}
         self._latest = 0
 
-    def group(self, group: Group, cached: Cached) -> None:
-        """Write a group's series. Raises WireError where it is malformed; then some of them have been written."""
+    def group(self, group: Group, cached: Cached) -> Iterator[None]:
+        """Write a group's series; yields now and then. Raises WireError where it is malformed."""
         self._latest = 0
         self._tails.clear()
         resource = bytes(group.resource.raw)
@@ -163,30 +163,13 @@ class Walk:
                 continue
             for at in range(0, len(raws), _SLICE):
                 before = len(self._piece.parts)
-                self._family(raws[at : at + _SLICE], family, cached, raw, resource)
+                yield from self._family(raws[at : at + _SLICE], family, cached, raw, resource)
                 if self._full(before):
                     self._cut(resource, begun)
                     begun = 0
         if cached.target.info and self._latest:
             self._info(cached.target)
         self._share(resource, begun)
-
-    def learning(self, group: Group, cached: Cached) -> Iterator[None]:
-        """Learn a group's series without writing them; yields now and then. Raises WireError."""
-        learned = 0
-        for key, raws, _ in scan(group, self._settings):
-            family = cached.family(key, self._settings)
-            if family.head.unfit:
-                continue
-            for raw in raws:
-                if key.kind in _NUMBERS:
-                    self._by_labels(raw, family, cached)
-                else:
-                    self._point(raw, family, cached, b"", b"")
-                learned += 1
-                if learned % _SLICE == 0:
-                    self._piece.parts.clear()
-                    yield
 
     def _full(self, before: int) -> bool:
         piece = self._piece
@@ -202,13 +185,24 @@ class Walk:
         self._piece.shares.append(Share(resource, self._points, (len(self._piece.parts) - begun) // 3))
         self._points = 0
 
-    def _family(self, raws: list[bytes], family: Family, cached: Cached, metric: bytes, resource: bytes) -> None:
+    def _family(
+        self, raws: list[bytes], family: Family, cached: Cached, metric: bytes, resource: bytes
+    ) -> Iterator[None]:
         self._piece.families[id(family)] = family
         if family.head.kind in _NUMBERS and not (self._settings.created and family.head.monotonic):
             self._numbers(raws, family, cached, metric, resource)
+            self._since += len(raws)
         else:
             for one in raws:
+                before = len(self._piece.parts)
                 self._point(one, family, cached, metric, resource)
+                self._since += (len(self._piece.parts) - before) // 3
+                if self._since >= _SLICE:
+                    self._since = 0
+                    yield
+        if self._since >= _SLICE:
+            self._since = 0
+            yield
 
     def _numbers(self, raws: list[bytes], family: Family, cached: Cached, metric: bytes, resource: bytes) -> None:
         """Points of numbers. What of a point does not change tells what comes before the value.
@@ -263,8 +257,6 @@ class Walk:
             raise WireError(f"malformed data point: {error}") from None
         pairs = family.pairs(point.attributes)
         key = _by_sight(raw, b"".join([pair[3] for pair in pairs]))
-        if key in family.entries:
-            return family.entries[key]
         labels = None if key is None else family.plain_labels(pairs, cached.target)
         if key is None or labels is None:
             return None
@@ -275,7 +267,6 @@ class Walk:
             start = point.start // 1_000_000 if family.head.monotonic else 0
             known = Series(tuple([pair[:2] for pair in labels]), family.meta, start)
         family.entries[key] = known
-        cached.series += 1
         cached.cost += _ENTRY + 2 * len(raw)
         return known
 
@@ -309,7 +300,6 @@ class Walk:
                 labels = labels_1(pairs) if self._version == 1 else pairs
                 cached.cost += _ENTRY + 2 * len(raw)
                 family.labels[at] = labels
-                cached.series += 1
             self._write(labels, family.meta, start, milliseconds, value, exemplars)
         self._points += 1
 

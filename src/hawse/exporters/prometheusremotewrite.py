@@ -7,7 +7,7 @@ docs/remote-write.md tells users what a metric becomes.
 import asyncio
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -63,9 +63,10 @@ _REASONS = {
     "buckets_without_bounds": "a histogram whose buckets and bounds do not match",
     "bound_is_nan": "a histogram with a bound that is no number",
     "scale_below_-4": "an exponential histogram with a scale below -4, which native histograms do not have",
-    "too_many_buckets": "an exponential histogram with more than 65,536 buckets",
+    "too_many_buckets": "a histogram with more than 4,096 buckets, an exponential one with more than 65,536",
+    "too_many_quantiles": "a summary with more than 4,096 quantiles",
 }
-_MANY = 1000  # points of a batch in which there may be much to learn
+_MUCH = 100_000  # bytes of a batch that may take long
 _COMPLAIN_EVERY = 30.0  # seconds
 _LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _RETRY_MARGIN = 5.0  # seconds that a request tried again may come late before others overtake it
@@ -193,6 +194,7 @@ class PrometheusRemoteWrite(RequestExporter):
         self._client: HttpClient | None = None
         self._lanes = Lanes()
         self._warming = asyncio.Lock()
+        self._prepared: tuple[Batch, list[Request]] | None = None  # what is ready of the batch that comes next
         self._encoder = self._make_encoder(config.version)
         self._version = config.version
         self._complained = float("-inf")
@@ -227,22 +229,44 @@ class PrometheusRemoteWrite(RequestExporter):
 
     async def warm(self, batch: Batch) -> None:
         """See RequestExporter. Twenty thousand series that nobody knows take a tenth of a second and more."""
-        if self._warming.locked() or batch.items >= _MANY:
-            async with self._warming:  # whoever comes while others learn waits, for the sake of the order
-                for _ in self._encoder.warming(batch):
+        if batch.signal is not Signal.METRICS or (batch.nbytes < _MUCH and not self._warming.locked()):
+            return
+        async with self._warming:  # whoever comes meanwhile waits, for the sake of the order
+            steps = self._preparing(batch)
+            try:
+                while True:
+                    next(steps)
                     await asyncio.sleep(0)
+            except StopIteration as done:
+                self._prepared = (batch, done.value)
+            except Refused:
+                return  # `prepare` will say so
 
     def prepare(self, batch: Batch) -> list[Request]:
         """See RequestExporter. What cannot be series is a request of its own, which will be refused, and so counted."""
         if batch.signal is not Signal.METRICS:
             raise Refused(f"remote write takes metrics, no {batch.signal}", "no_metrics")
+        ready, self._prepared = self._prepared, None
+        if ready is not None and ready[0] is batch:
+            return ready[1]
+        steps = self._preparing(batch)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+
+    def _preparing(self, batch: Batch) -> Generator[None, None, list[Request]]:
+        made, version = time.time_ns(), self._version
         try:
-            written, lost = self._encoder.encode(batch)
+            written, lost = yield from self._encoder.encoding(batch)
         except WireError as error:
             raise Refused(str(error), "malformed") from None
         self._translated.add(sum(share.series for one in written for share in one.shares))
-        made = time.time_ns()
-        requests = [self._request(one, self._version, made + number) for number, one in enumerate(written)]
+        requests = []
+        for number, one in enumerate(written):
+            requests.append(self._request(one, version, made + number))
+            yield
         return requests + [_lost(one) for one in lost]
 
     def _request(self, written: Written, version: int, made: int) -> Request:
