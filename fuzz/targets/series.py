@@ -51,10 +51,15 @@ def _parts(body: bytes, version: int, shares: list[Share]) -> None:
 
 def _lines(group: Group) -> None:
     lost: list[Lost] = []
-    try:
-        _, lines, _ = _WRITER.lines(group, lost)
-    except WireError:
-        return
+    steps = _WRITER.lines(group, lost)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            _, lines, _ = done.value
+            break
+        except WireError:
+            return
     for line in lines:
         assert b"\n" not in line
         assert line.count(b" ") >= 2

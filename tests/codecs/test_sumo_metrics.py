@@ -24,10 +24,18 @@ def batch(make, **resource):
     return otlp.decode(Signal.METRICS, request.SerializeToString())
 
 
+def finished(steps):
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value
+
+
 def lines(made, writer=None):
     (group,) = made.groups
     lost = []
-    headers, found, points = (writer or Writer()).lines(group, lost)
+    headers, found, points = finished((writer or Writer()).lines(group, lost))
     return [line.decode() for line in found], headers, points, [(one.reason, one.points) for one in lost]
 
 
@@ -90,7 +98,7 @@ def test_what_is_remembered_is_bounded_and_does_no_harm():
 
         got, *_ = lines(batch(make, host=str(turn % 4)), writer)
         assert got == [f'm{at}{{host="{turn % 4}",k="{turn % 3}"}} {turn} 0' for at in range(5)]
-        assert writer._cost <= 5000
+        assert writer.cost <= 5000
 
 
 def test_lines_come_back_by_resource():
@@ -106,7 +114,7 @@ def test_lines_come_back_by_resource():
 
 def test_malformed_is_an_error():
     with pytest.raises(WireError):
-        Writer().lines(Group(Resource(b""), (b"\x12\x05\x12",), 1), [])
+        finished(Writer().lines(Group(Resource(b""), (b"\x12\x05\x12",), 1), []))
 
 
 def test_every_line_is_one():

@@ -9,7 +9,7 @@ import math
 import re
 import struct
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 
 from hawse.batch import AttributeValue, Group, Resource
 from hawse.codecs.otlp_records import as_text
@@ -23,6 +23,7 @@ _SETTINGS = Settings(
     add_metric_suffixes=False, target_info=False, resource_labels=True, exclude_service_attributes=True
 )
 _SOURCE = {"X-Sumo-Host": "_sourceHost", "X-Sumo-Name": "_sourceName", "X-Sumo-Category": "_sourceCategory"}
+_STEP = 400  # lines between two turns of others
 _MOST = 32 << 20  # bytes of what is remembered, about
 _ODD = re.compile(r"[^a-zA-Z0-9_:]")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -43,12 +44,20 @@ class Lost:
 class _Known:
     """A resource, and the beginnings of its lines."""
 
-    def __init__(self, resource: Resource) -> None:
+    def __init__(self, resource: Resource, owner: "Writer") -> None:
         kept = {key: value for key, value in resource.attributes.items() if key not in _SOURCE.values()}
         self.target = Target(kept, _SETTINGS)
         self.headers = _headers(resource.attributes)
         self.families: dict[Key, tuple[Head, Prefixes]] = {}
-        self.cost = 1000 + len(resource.raw)
+        self.cost = 0
+        self.owner: Writer | None = owner
+        self.grow(1000 + len(resource.raw))
+
+    def grow(self, size: int) -> None:
+        """Count what is remembered in addition."""
+        self.cost += size
+        if self.owner is not None:
+            self.owner.cost += size
 
 
 class Writer:
@@ -56,22 +65,23 @@ class Writer:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._cost = 0
+        self.cost = 0  # about what is remembered, in bytes
         self._known: OrderedDict[bytes, _Known] = OrderedDict()
 
-    def lines(self, group: Group, lost: list[Lost]) -> tuple[Mapping[str, str], list[bytes], int]:
+    def lines(
+        self, group: Group, lost: list[Lost]
+    ) -> Generator[None, None, tuple[Mapping[str, str], list[bytes], int]]:
         """The headers of a group's source, its lines, and the points in them. What is not in them is put into `lost`.
 
-        Raises WireError where the group is malformed.
+        Yields now and then, and returns it in the end. Raises WireError where the group is malformed.
         """
         known = self._resource(group.resource)
         out: list[bytes] = []
-        points = 0
-        before = known.cost
+        points = turn = 0
         for key, raws, metric in scan(group, _SETTINGS):
             if key not in known.families:
                 known.families[key] = (head(key, _SETTINGS), {})
-                known.cost += 500 + len(key.description)
+                known.grow(500 + len(key.description))
             family, prefixes = known.families[key]
             # Other than in Prometheus, deltas can be sent as they are: it is the query that must know.
             unfit = "" if family.unfit == "delta_temporality" else family.unfit
@@ -86,7 +96,9 @@ class Writer:
                     continue
                 points += 1
                 _add(out, point, family, prefixes, known)
-        self._cost += known.cost - before
+                if len(out) - turn > _STEP:
+                    turn = len(out)
+                    yield
         self._make_room()
         return known.headers, out, points
 
@@ -94,14 +106,15 @@ class Writer:
         raw = bytes(resource.raw)
         known = self._known.get(raw)
         if known is None:
-            known = self._known[raw] = _Known(resource)
-            self._cost += known.cost
+            known = self._known[raw] = _Known(resource, self)
         self._known.move_to_end(raw)
         return known
 
     def _make_room(self) -> None:
-        while self._known and self._cost > self._most:
-            self._cost -= self._known.popitem(last=False)[1].cost
+        while self._known and self.cost > self._most:
+            gone = self._known.popitem(last=False)[1]
+            self.cost -= gone.cost
+            gone.owner = None
 
 
 def _add(out: list[bytes], point: Point, family: Head, prefixes: Prefixes, known: _Known) -> None:
@@ -111,7 +124,7 @@ def _add(out: list[bytes], point: Point, family: Head, prefixes: Prefixes, known
         prefix = prefixes.get(at)
         if prefix is None:
             prefix = prefixes[at] = _prefix(known.target.labels(family, attributes(point.attributes), variant))
-            known.cost += 300 + len(prefix) + sum(map(len, point.attributes))
+            known.grow(300 + len(prefix) + sum(map(len, point.attributes)))
         out.append(prefix + _number(value).encode() + time)
 
 

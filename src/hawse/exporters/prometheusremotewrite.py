@@ -4,10 +4,9 @@ Keys are those of the `prometheusremotewrite` exporter of the OpenTelemetry Coll
 docs/remote-write.md tells users what a metric becomes.
 """
 
-import asyncio
 import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -32,6 +31,7 @@ from hawse.component import (
     Section,
     TooLarge,
 )
+from hawse.net.ahead import Ahead, Steps
 from hawse.net.client import ClientResponse, HttpClient
 from hawse.net.compression import Malformed, compress, decompress
 from hawse.net.compression import TooLarge as Bomb
@@ -66,7 +66,6 @@ _REASONS = {
     "too_many_buckets": "a histogram with more than 4,096 buckets, an exponential one with more than 65,536",
     "too_many_quantiles": "a summary with more than 4,096 quantiles",
 }
-_MUCH = 100_000  # bytes of a batch that may take long
 _COMPLAIN_EVERY = 30.0  # seconds
 _LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _RETRY_MARGIN = 5.0  # seconds that a request tried again may come late before others overtake it
@@ -193,8 +192,7 @@ class PrometheusRemoteWrite(RequestExporter):
         self._log = context.log
         self._client: HttpClient | None = None
         self._lanes = Lanes()
-        self._warming = asyncio.Lock()
-        self._prepared: tuple[Batch, list[Request]] | None = None  # what is ready of the batch that comes next
+        self._ahead = Ahead(self._preparing)
         self._encoder = self._make_encoder(config.version)
         self._version = config.version
         self._complained = float("-inf")
@@ -229,34 +227,16 @@ class PrometheusRemoteWrite(RequestExporter):
 
     async def warm(self, batch: Batch) -> None:
         """See RequestExporter. Twenty thousand series that nobody knows take a tenth of a second and more."""
-        if batch.signal is not Signal.METRICS or (batch.nbytes < _MUCH and not self._warming.locked()):
-            return
-        async with self._warming:  # whoever comes meanwhile waits, for the sake of the order
-            steps = self._preparing(batch)
-            try:
-                while True:
-                    next(steps)
-                    await asyncio.sleep(0)
-            except StopIteration as done:
-                self._prepared = (batch, done.value)
-            except Refused:
-                return  # `prepare` will say so
+        if batch.signal is Signal.METRICS:
+            await self._ahead.warm(batch)
 
     def prepare(self, batch: Batch) -> list[Request]:
         """See RequestExporter. What cannot be series is a request of its own, which will be refused, and so counted."""
         if batch.signal is not Signal.METRICS:
             raise Refused(f"remote write takes metrics, no {batch.signal}", "no_metrics")
-        ready, self._prepared = self._prepared, None
-        if ready is not None and ready[0] is batch:
-            return ready[1]
-        steps = self._preparing(batch)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                return done.value  # type: ignore[no-any-return]
+        return self._ahead.take(batch)
 
-    def _preparing(self, batch: Batch) -> Generator[None, None, list[Request]]:
+    def _preparing(self, batch: Batch) -> Steps:
         made, version = time.time_ns(), self._version
         try:
             written, lost = yield from self._encoder.encoding(batch)
