@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from msgspec import Meta, field
+from msgspec import Meta, field, structs
 
 from hawse.component import Problem, Section
 from hawse.values import ByteSize, Duration, Secret
@@ -119,6 +119,54 @@ class ServerConfig(Section, frozen=True):
             split_endpoint(self.endpoint)
         except ValueError as error:
             yield Problem("endpoint", str(error), 'write "host:port", such as "0.0.0.0:4318"')
+
+
+class KeepaliveParameters(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake: connections end by `idle_timeout`, and are kept as long as they are used."""
+
+    max_connection_idle: Duration = Duration(0)
+    max_connection_age: Duration = Duration(0)
+    max_connection_age_grace: Duration = Duration(0)
+    time: Duration = Duration(0)
+    timeout: Duration = Duration(0)
+
+
+class EnforcementPolicy(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake: pings are answered, and bounded as all frames that bring nothing."""
+
+    min_time: Duration = Duration(0)
+    permit_without_stream: bool = True
+
+
+class Keepalive(Section, frozen=True):
+    """Accepted for OpenTelemetry's sake."""
+
+    server_parameters: KeepaliveParameters = KeepaliveParameters()
+    enforcement_policy: EnforcementPolicy = EnforcementPolicy()
+
+
+class GrpcServerConfig(ServerConfig, frozen=True):
+    """A gRPC server, with the keys of OpenTelemetry's configgrpc. `server` is what is mounted."""
+
+    transport: Literal["tcp", "tcp4", "tcp6"] = "tcp"
+    max_recv_msg_size_mib: Annotated[
+        int,
+        Meta(ge=0, description="Largest message in MiB, as sent and when decompressed; 0 is max_request_body_size."),
+    ] = 0
+    read_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
+        ByteSize(512 << 10)
+    )
+    write_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
+        ByteSize(32 << 10)
+    )
+    keepalive: Keepalive = Keepalive()
+
+    @property
+    def server(self) -> ServerConfig:
+        """The settings of the listener."""
+        if not self.max_recv_msg_size_mib:
+            return self
+        return structs.replace(self, max_request_body_size=ByteSize(self.max_recv_msg_size_mib << 20))
 
 
 class CompressionParams(Section, frozen=True):

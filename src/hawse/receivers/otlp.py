@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Iterator, Mapping
 from math import ceil
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
@@ -34,8 +34,8 @@ from hawse.component import (
 from hawse.net.grpc import METHOD, Code, GrpcError, retry_info
 from hawse.net.http import Handler, HttpError, Request, Response
 from hawse.net.server import HttpServers
-from hawse.net.settings import ServerConfig, split_endpoint
-from hawse.values import ByteSize, Duration
+from hawse.net.settings import GrpcServerConfig, ServerConfig, split_endpoint
+from hawse.values import ByteSize
 from hawse.wire import WireError, field, varint
 
 SERVICES = {
@@ -52,71 +52,28 @@ _TURN = 0.005  # seconds of work without a turn for others
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
 
 
-class LimitedConfig(ServerConfig, frozen=True):
-    """What both protocols bound."""
-
-    max_request_items: Annotated[
-        int,
-        Meta(ge=1, description="Records, spans or points of a request; a resource counts as 8, a scope as 4."),
-    ] = 200_000
-    max_resource_size: Annotated[ByteSize, Meta(description="Largest set of resource attributes.")] = ByteSize(
-        256 << 10
-    )
+# What both protocols bound.
+MaxItems = Annotated[
+    int, Meta(ge=1, description="Records, spans or points of a request; a resource counts as 8, a scope as 4.")
+]
+MaxResource = Annotated[ByteSize, Meta(description="Largest set of resource attributes.")]
+_MOST_ITEMS, _LARGEST_RESOURCE = 200_000, ByteSize(256 << 10)
 
 
-class KeepaliveParameters(Section, frozen=True):
-    """Accepted for OpenTelemetry's sake: connections end by `idle_timeout`, and are kept as long as they are used."""
-
-    max_connection_idle: Duration = Duration(0)
-    max_connection_age: Duration = Duration(0)
-    max_connection_age_grace: Duration = Duration(0)
-    time: Duration = Duration(0)
-    timeout: Duration = Duration(0)
-
-
-class EnforcementPolicy(Section, frozen=True):
-    """Accepted for OpenTelemetry's sake: pings are answered, and bounded as all frames that bring nothing."""
-
-    min_time: Duration = Duration(0)
-    permit_without_stream: bool = True
-
-
-class Keepalive(Section, frozen=True):
-    """Accepted for OpenTelemetry's sake."""
-
-    server_parameters: KeepaliveParameters = KeepaliveParameters()
-    enforcement_policy: EnforcementPolicy = EnforcementPolicy()
-
-
-class GrpcConfig(LimitedConfig, frozen=True):
+class GrpcConfig(GrpcServerConfig, frozen=True):
     """OTLP over gRPC."""
 
     endpoint: str = "localhost:4317"
-    transport: Literal["tcp", "tcp4", "tcp6"] = "tcp"
-    max_recv_msg_size_mib: Annotated[
-        int,
-        Meta(ge=0, description="Largest message in MiB, as sent and when decompressed; 0 is max_request_body_size."),
-    ] = 0
-    read_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
-        ByteSize(512 << 10)
-    )
-    write_buffer_size: Annotated[ByteSize, Meta(description="Accepted for OpenTelemetry's sake; of no effect.")] = (
-        ByteSize(32 << 10)
-    )
-    keepalive: Keepalive = Keepalive()
-
-    @property
-    def server(self) -> ServerConfig:
-        """The settings of the listener."""
-        if not self.max_recv_msg_size_mib:
-            return self
-        return msgspec.structs.replace(self, max_request_body_size=ByteSize(self.max_recv_msg_size_mib << 20))
+    max_request_items: MaxItems = _MOST_ITEMS
+    max_resource_size: MaxResource = _LARGEST_RESOURCE
 
 
-class HttpConfig(LimitedConfig, frozen=True):
+class HttpConfig(ServerConfig, frozen=True):
     """OTLP over HTTP."""
 
     endpoint: str = "localhost:4318"
+    max_request_items: MaxItems = _MOST_ITEMS
+    max_resource_size: MaxResource = _LARGEST_RESOURCE
     logs_url_path: str = otlp.PATHS[Signal.LOGS]
     metrics_url_path: str = otlp.PATHS[Signal.METRICS]
     traces_url_path: str = otlp.PATHS[Signal.TRACES]
@@ -273,7 +230,7 @@ _TAKEN = Response(200, b"")
 _DONE = {True: Response(200, b"{}", content_type=_JSON), False: Response(200, b"", content_type=_PROTOBUF)}
 
 
-def decode(signal: Signal, request: Request, limits: LimitedConfig, *, as_json: bool) -> Batch:
+def decode(signal: Signal, request: Request, limits: GrpcConfig | HttpConfig, *, as_json: bool) -> Batch:
     """The batch of a request. Raises WireError where it is malformed, HttpError over a limit."""
     if as_json and isinstance(limits, HttpConfig) and len(request.body) > limits.max_json_body_size:
         message = f"the body has {len(request.body)} bytes of JSON, {limits.max_json_body_size} are allowed"
