@@ -104,14 +104,19 @@ def test_histograms_beside_numbers_are_decoded_by_themselves(registry):
         assert len(found) == 8
 
 
-def test_a_length_that_is_shared_is_given_up(registry, monkeypatch):
+def test_where_templates_are_of_little_use_few_are_made(registry, monkeypatch):
     made = []
     build = templates.template_of
     monkeypatch.setattr(templates, "template_of", lambda *given: made.append(1) or build(*given))
-    for step in range(40):
-        rows = list(drawn(random.Random(step), ["a", "b"] if step % 2 else ["b", "a"]))
+    for step in range(300):  # the same length in turn, or another one after three groups
+        names = (["a", "b"] if step % 2 else ["b", "a"]) if step < 150 else ["a", "b" * (step // 3)]
+        rows = list(drawn(random.Random(step), names))
         same(decoded_bytes(registry, as_ours(rows)), told(rows))
-    assert len(made) <= 3
+    assert 1 <= len(made) <= 10
+    for step in range(200):  # it settles
+        decoded_bytes(registry, as_ours(list(drawn(random.Random(step), ["a", "b"]))))
+    monkeypatch.setattr(Decoder, "_quickly", None)
+    decoded_bytes(registry, as_ours(list(drawn(random.Random(1), ["a", "b"]))))
 
 
 def test_points_with_exemplars_are_decoded_by_themselves(registry):

@@ -17,7 +17,7 @@ from hawse.backend import fields
 from hawse.backend.metrics.templates import Templates
 from hawse.batch import Resource
 
-_LEARNT = 400_000  # encoded series that decoders remember, then they begin anew: some 300 bytes each
+_LEARNT = 500_000  # encoded series that decoders remember (in templates again), then they begin anew
 _ORIGINS = 20_000  # resources of which the same is true
 _MOST_TEXT = 1000  # characters of a description
 _json = msgspec.json.Encoder(order="deterministic")

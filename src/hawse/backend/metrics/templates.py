@@ -18,7 +18,7 @@ from hawse.wire import LENGTH, walk
 
 _EIGHT = np.arange(8)
 _DATA = frozenset({5, 7})  # gauge and sum in a Metric
-_FAILURES = 3  # of one length, after which it is not tried again
+_WORTH = 64  # groups that a template must have read to be worth it
 _KEPT = 2  # lengths of an origin
 
 # The number of the series of a point (its metric, decoded, and its bytes); 0 or None if it is not to be had.
@@ -42,7 +42,6 @@ class Template(msgspec.Struct):
     integers: NDArray[np.bool_]
     flags: NDArray[np.intp]  # −1 where the point has none
     others: list[tuple[int, int]]
-    failures: int = 0  # how often others of the same length came before
 
     def fits(self, data: NDArray[np.uint8]) -> bool:
         """Whether a group of the same length is of the same series, in the same places."""
@@ -60,32 +59,39 @@ class Template(msgspec.Struct):
 
 
 class Templates:
-    """Those of an origin, by the length of the group."""
+    """Those of an origin, by the length of the group.
+
+    To make one costs some thirty times what it costs to read the group the other way: it is made when a length comes
+    again, and where the ones before were of little use, when it has come more often.
+    """
 
     def __init__(self) -> None:
-        self._by_length: dict[int, Template | int] = {}  # the number of failures where there is none
+        self._by_length: dict[int, Template | int] = {}  # how often it came, where there is none
+        self._patience = 1
+        self._used = 0  # times, since the last one was made
 
     def find(self, data: NDArray[np.uint8]) -> Template | None:
         """The template that the group fits."""
         found = self._by_length.get(len(data))
-        return found if isinstance(found, Template) and found.fits(data) else None
+        if not isinstance(found, Template) or not found.fits(data):
+            return None
+        self._used += 1
+        return found
 
     def miss(self, blob: bytes, known: Known) -> int:
-        """A group fitted none. The second time that its length comes, a template is made of it: of so many points."""
-        found = self._by_length.pop(len(blob), None)
-        if found is None:
-            if len(self._by_length) >= _KEPT:
-                self._by_length.pop(next(iter(self._by_length)))
-            self._by_length[len(blob)] = 0
+        """A group fitted none. Perhaps a template is made of it: of so many points."""
+        found = self._by_length.pop(len(blob), 0)
+        came = 1 if isinstance(found, Template) else found + 1
+        self._by_length[len(blob)] = came
+        if len(self._by_length) > _KEPT:
+            self._by_length.pop(next(iter(self._by_length)))
+        if came <= self._patience:
             return 0
-        failures = found.failures + 1 if isinstance(found, Template) else found
-        template = template_of(blob, known) if failures < _FAILURES else None
-        if template is None:
-            self._by_length[len(blob)] = failures + 1
-            return 0
-        template.failures = failures
-        self._by_length[len(blob)] = template
-        return len(template.numbers)
+        self._patience = 1 if self._used >= _WORTH else min(2 * self._patience, _WORTH)
+        self._used = 0
+        template = template_of(blob, known)
+        self._by_length[len(blob)] = template or 0
+        return len(template.numbers) if template is not None else 0
 
 
 def template_of(blob: bytes, known: Known) -> Template | None:
