@@ -17,9 +17,10 @@ import msgspec
 from hawse.batch import Batch, Group, Resource
 from hawse.codecs.prometheus_series import Settings, Target, head, scan
 from hawse.codecs.prometheus_series_shares import Share
+from hawse.codecs.remote_write_encode_known import Cached
 from hawse.codecs.remote_write_encode_series import metadata_1
 from hawse.codecs.remote_write_encode_template import Encoded, Located, Template, Unpredictable
-from hawse.codecs.remote_write_encode_walk import Cached, Piece, Walk
+from hawse.codecs.remote_write_encode_walk import Piece, Walk
 from hawse.wire import Buffer, field
 
 _MOST = 128 << 20  # bytes of what is remembered

@@ -1,7 +1,6 @@
 """The series of groups, encoded for remote write, with what is known of their labels kept from batch to batch."""
 
 import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,12 +8,11 @@ import msgspec
 from google.protobuf.message import DecodeError
 
 from hawse.batch import AttributeValue, Group
-from hawse.codecs.otlp_records import as_text
-from hawse.codecs.prometheus_series import Head, Key, Settings, Target, head, rows, scan
+from hawse.codecs.prometheus_series import Settings, Target, rows, scan
 from hawse.codecs.prometheus_series_messages import messages
-from hawse.codecs.prometheus_series_names import label_name
-from hawse.codecs.prometheus_series_points import Exemplar, Unfit, Value, Variant, attributes, read
+from hawse.codecs.prometheus_series_points import Exemplar, Unfit, Value, attributes, read
 from hawse.codecs.prometheus_series_shares import Share
+from hawse.codecs.remote_write_encode_known import Cached, Family, Known, by_sight
 from hawse.codecs.remote_write_encode_series import (
     USUAL_TAIL,
     Meta,
@@ -28,90 +26,14 @@ from hawse.codecs.remote_write_encode_series import (
     series_2,
     tail,
 )
-from hawse.wire import WireError, varint
+from hawse.wire import WireError
 
 _NUMBERS = frozenset({"gauge", "sum"})
 _BEGUN = frozenset({"histogram", "exponential", "summary"})
-_TIME_VALUE = frozenset({b"\x19\x21", b"\x19\x31"})  # the tags of a time and of a value
 _INT = b"\x31"  # the tag of as_int
 _long = struct.Struct("<q").unpack
 _SLICE = 500  # points after which the size is looked at, and others get their turn
 _ENTRY = 250  # about what an entry costs beside its bytes
-Known = bytes | Series  # what comes before a sample's value: as it is (1.0), or what it is made from (2.0)
-
-
-class Family:
-    """A metric of one resource, and what is known of its series: by the bytes of a point's attributes."""
-
-    __slots__ = ("_base", "_names", "entries", "head", "labels", "meta")
-
-    def __init__(self, metric: Head) -> None:
-        self.head = metric
-        self.entries: dict[bytes, Known] = {}  # number points, by what of the point does not change
-        self.labels: dict[tuple[tuple[bytes, ...], Variant], Any] = {}  # the others
-        name = (metric.name.removesuffix("_total") if metric.type == "counter" else metric.name).encode()
-        self.meta = Meta(metric.type, name, metric.help.encode(), metric.unit.encode())
-        self._base: list[Pair] | None = None
-
-    def pairs(self, raws: Sequence[bytes]) -> list["Pair"]:
-        """The labels that a point's attributes are."""
-        own = self.head.own
-        seen = _seen[own]
-        return [seen.get(raw) or _learn(raw, own=own) for raw in raws]
-
-    def plain_labels(self, pairs: Sequence["Pair"], target: Target) -> list["Pair"] | None:
-        """Sorted labels of a series without variant. None where attributes meet each other, or others, under a name."""
-        base = self._base
-        if base is None:
-            base = self._base = [_pair(*label) for label in target.labels(self.head, {})]
-        made = [*base, *pairs]
-        if len({pair[0] for pair in made}) < len(made) or not all([pair[0] and pair[1] for pair in made]):  # noqa: C419
-            return None
-        made.sort()
-        return made
-
-
-# A label: name, text, both encoded for 1.0; and the attribute of a number point that it is made from, encoded.
-Pair = tuple[str, str, bytes, bytes]
-# Attributes seen before, of metrics that are not Prometheus' own and of those that are.
-_seen: tuple[dict[bytes, Pair], dict[bytes, Pair]] = ({}, {})
-_SEEN_MOST, _SEEN_LONGEST = 1 << 15, 256
-
-
-def _pair(name: str, text: str, raw: bytes = b"") -> Pair:
-    return name, text, labels_1(((name, text),)), b"\x3a" + varint(len(raw)) + raw
-
-
-def _learn(raw: bytes, *, own: bool) -> Pair:
-    ((key, value),) = attributes((raw,)).items()
-    made = _pair(key if own else label_name(key), as_text(value), raw)
-    if len(raw) <= _SEEN_LONGEST:
-        seen = _seen[own]
-        if len(seen) >= _SEEN_MOST:
-            seen.clear()
-        seen[raw] = made
-    return made
-
-
-class Cached:
-    """A resource: its labels, its families. `cost` is about what they hold in bytes, `lane` a number of the target."""
-
-    __slots__ = ("cost", "families", "lane", "raw", "target")
-
-    def __init__(self, raw: bytes, target: Target) -> None:
-        self.raw = raw
-        self.target = target
-        self.lane = zlib.crc32(target.identity.encode("utf-8", "replace"))
-        self.families: dict[Key, Family] = {}
-        self.cost = 2000 + len(raw)
-
-    def family(self, key: Key, settings: Settings) -> Family:
-        """The family of a metric."""
-        found = self.families.get(key)
-        if found is None:
-            found = self.families[key] = Family(head(key, settings))
-            self.cost += 600 + len(key.description)
-        return found
 
 
 class Dropped(msgspec.Struct):
@@ -256,7 +178,7 @@ class Walk:
         except DecodeError as error:
             raise WireError(f"malformed data point: {error}") from None
         pairs = family.pairs(point.attributes)
-        key = _by_sight(raw, b"".join([pair[3] for pair in pairs]))
+        key = by_sight(raw, b"".join([pair[3] for pair in pairs]))
         labels = None if key is None else family.plain_labels(pairs, cached.target)
         if key is None or labels is None:
             return None
@@ -316,21 +238,3 @@ class Walk:
         labels: Any = labels_1(target.info) if self._version == 1 else target.info
         meta = Meta("info", b"target", b"Target metadata", b"")
         self._write(labels, meta, 0, self._latest // 1_000_000, 1.0, ())
-
-
-def _by_sight(raw: bytes, own: bytes) -> bytes | None:
-    """By what `Walk._numbers` will find a point again; None if it is of none of the layouts.
-
-    `own` are the point's attributes, encoded. Whatever has them and nothing else before or behind the time and the
-    value is the same series.
-    """
-    if raw[:1] == b"\x11" and raw[27:] == own:
-        return raw[:9] + raw[27:] if raw[9:10] + raw[18:19] in _TIME_VALUE else None
-    if raw[:1] == b"\x19" and raw[18:] == own:
-        return raw[18:] if b"\x19" + raw[9:10] in _TIME_VALUE else None
-    rest = 20 if raw[-11:-9] == b"\x40\x00" and raw[-20:-19] == b"\x19" else 18
-    front = raw[:-rest]
-    begun = len(front) == len(own) + 9 and front[-9:-8] == b"\x11"
-    if raw[-rest : 1 - rest] + raw[-9:-8] in _TIME_VALUE and own == (front[:-9] if begun else front):
-        return front
-    return None
