@@ -144,6 +144,8 @@ class Encoder:
             self._templates.move_to_end(unit.key)
             made = template.write(unit.data)
             if made is not None:
+                if template.hits == _WORTH_IT:
+                    self._forget(unit)
                 return made
             # Made anew with the next batch, if it was of use; else later.
             template = 0 if template.hits >= _WORTH_IT else template.born + 1
@@ -234,6 +236,14 @@ class Encoder:
             known = self._known[raw] = Cached(raw, Target(resource.attributes, self._settings))
             self._cost += known.cost
         return known
+
+    def _forget(self, unit: Unit) -> None:
+        """The series of a unit whose template serves: they can be learned again."""
+        for _, cached in unit.groups:
+            if self._known.get(cached.raw) is cached:
+                self._cost -= cached.cost
+                cached.forget()
+                self._cost += cached.cost
 
     def _count(self, cached: Cached, before: int) -> None:
         """What is known of a resource has grown; it may have been forgotten meanwhile."""

@@ -78,7 +78,12 @@ class Cached:
         self.target = target
         self.lane = zlib.crc32(target.identity.encode("utf-8", "replace"))
         self.families: dict[Key, Family] = {}
-        self.cost = 2000 + len(raw)
+        self.forget()
+
+    def forget(self) -> None:
+        """All series."""
+        self.families = {}
+        self.cost = 2000 + len(self.raw)
 
     def family(self, key: Key, settings: Settings) -> Family:
         """The family of a metric."""

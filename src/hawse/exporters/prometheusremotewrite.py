@@ -135,6 +135,9 @@ class Config(ClientConfig, frozen=True, kw_only=True):
     max_batch_size_bytes: Annotated[
         ByteSize, Meta(description="About the largest request before compression.", ge=1)
     ] = ByteSize(3_000_000)
+    series_cache_size: Annotated[
+        ByteSize, Meta(description="Memory for what is known of series; those beyond are worked out at every scrape.")
+    ] = ByteSize(128 << 20)
     remote_write_queue: RemoteWriteQueue = field(default_factory=RemoteWriteQueue)
     sending_queue: QueueConfig = field(default_factory=QueueConfig)
     retry_on_failure: RetryConfig = field(default_factory=RetryConfig)
@@ -212,6 +215,7 @@ class PrometheusRemoteWrite(RequestExporter):
             largest=int(config.max_batch_size_bytes),
             lanes=config.remote_write_queue.num_consumers,
             metadata=config.send_metadata,
+            most=int(config.series_cache_size),
         )
 
     async def start(self) -> None:
