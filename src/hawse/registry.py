@@ -16,6 +16,7 @@ from hawse.diagnostics import HawseError
 BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.RECEIVER: {
         "filelog": "hawse.receivers.filelog",
+        "jaeger": "hawse.receivers.jaeger",
         "otlp": "hawse.receivers.otlp",
         "prometheus": "hawse.receivers.prometheus",
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",

@@ -26,6 +26,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "components.md"
 # The least configuration of each with which it runs on any machine. {tmp} is a folder of the test's.
 MINIMAL = {
     ("receiver", "filelog"): {"include": ["{tmp}/*.log"]},
+    ("receiver", "jaeger"): {"protocols": {"thrift_compact": {"endpoint": "127.0.0.1:0"}}},
     ("receiver", "otlp"): {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}},
     ("receiver", "prometheus"): {
         "config": {"scrape_configs": [{"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]}]}

@@ -246,6 +246,6 @@ def encoded_ids(trace_id: bytes, span_id: bytes, parent: bytes) -> bytes:
     return b"".join((b"\x0a\x10", trace_id, b"\x12\x08", span_id, above))
 
 
-def more(warnings: list[str]) -> bytes:
+def warned(warnings: list[str]) -> bytes:
     """Warnings of a span as an attribute."""
-    return field(SPAN, encode_attribute("jaeger.warnings", warnings)) if warnings else b""
+    return field(SPAN, encode_attribute("jaeger.warnings", warnings))

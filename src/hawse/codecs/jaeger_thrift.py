@@ -89,6 +89,22 @@ class Translator:
                 groups.append(group)
         return groups
 
+    def count(self, data: bytes) -> int:
+        """How many spans a datagram says that it has, for who drops it; 1 where it cannot be read."""
+        reader = self._protocol(data)
+        try:
+            _, at = reader.message(0)
+            kind, _, at = reader.field(at, 0)
+            number = 0
+            while kind == STRUCT or number:  # into the batch, then over its process
+                kind, number, at = reader.field(at, number)
+                if kind == LIST and number == 2:
+                    return reader.elements(at)[1]
+                at = reader.skip(kind, at)
+        except (WireError, IndexError, struct.error, KeyError):
+            pass
+        return 1
+
     def _arguments(self, reader: Reader, at: int) -> tuple[Group, int]:
         group, number = None, 0
         while True:
