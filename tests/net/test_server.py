@@ -404,7 +404,6 @@ HEAD = "POST /echo HTTP/1.1\r\nhost: x\r\n"
         ("GET /about HTTP/3.0\r\nhost: x\r\n\r\n", 400, ""),
         ("GET /about HTTP/0.9\r\nhost: x\r\n\r\n", 505, "HTTP/0.9"),
         ("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, ""),  # TLS to a plain port
-        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 400, ""),  # HTTP/2 with prior knowledge
         ("CONNECT evil:443 HTTP/1.1\r\nhost: evil\r\n\r\n", 405, "proxy"),
         ("GET /\xe9 HTTP/1.1\r\nhost: x\r\n\r\n", 400, ""),
         (HEAD + "expect: a-present\r\ncontent-length: 1\r\n\r\n", 417, "a-present"),

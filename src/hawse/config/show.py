@@ -60,7 +60,7 @@ def _component(node: Node, configuration: Configuration, kind: Kind, id_: str, *
 def plain(value: Any) -> Any:
     """A decoded value as dicts, lists and scalars, secrets redacted."""
     if isinstance(value, Secret):
-        return REDACTED
+        return REDACTED if value.reveal() else ""  # one that is not set is none
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, Duration):
