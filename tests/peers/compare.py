@@ -33,12 +33,17 @@ def differences(direct, through, *, skip=_TIMED, most=10):
 
 def steady_differences(direct, through):
     """For targets whose values change from scrape to scrape: the same series; and where one did not change over all the
-    time that it was scraped directly, it has the same value through Hawse in that time."""
+    time that it was scraped directly, it has that value through Hawse in that time. What goes up and down again between
+    two scrapes is seen by one of the two only: then it must have that value, too, and there may be few such series."""
     inside = {}
     for labels, samples in direct.items():
         first, last = min(samples)[0], max(samples)[0]
         inside[labels] = [sample for sample in through.get(labels, ()) if first <= sample[0] <= last]
     steady = {labels for labels, samples in direct.items() if len(runs(samples)) == 1 and inside[labels]}
+    flickers = {labels for labels in steady if len(runs(inside[labels])) > 1}
+    for labels in flickers if len(flickers) <= len(steady) // 50 else ():
+        if direct[labels][0][1] in runs(inside[labels]):
+            steady.remove(labels)
     names = dict.fromkeys(direct, ()), dict.fromkeys(through, ())
     return differences(*names) + differences({k: direct[k] for k in steady}, {k: inside[k] for k in steady})
 
