@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from hawse import __version__
 from hawse.component import Busy
+from hawse.net import credentials
 from hawse.net.compression import Malformed, TooLarge, decompress
 from hawse.net.exchange import ClientConnection, Exchange, Lost
 from hawse.net.pool import Pool
@@ -228,9 +229,7 @@ class HttpClient:
 
         Returns what is different now, by its key. A file that cannot be used leaves what was there.
         """
-        fresh = {name: value.reread() for name, value in self._secrets.items()}
-        changed = [f"headers.{name}" for name, value in fresh.items() if value != self._secrets[name]]
-        self._secrets = fresh
+        self._secrets, changed = credentials.reread(self._secrets)
         self._common = self._common_lines()
         return changed + self.renew_tls()
 
@@ -251,14 +250,7 @@ class HttpClient:
 
     def renewed(self) -> str:
         """Do so, and say what came of it, as the end of a message about refused credentials."""
-        changed = self.renew()
-        if changed:
-            return f"{', '.join(changed)} read again, and changed: using that"
-        files = [f"headers.{name}" for name, value in self._secrets.items() if hasattr(value, "again")]
-        files += ["tls.cert_file"] if self._settings.tls.cert_file else []
-        if files:
-            return f"{', '.join(files)} read again, and still the same: renew it there"
-        return "correct the credentials in the configuration (from a file, as ${file:…}, they are read again)"
+        return credentials.told(self.renew(), self._secrets, self._settings.tls)
 
     def name(self, url: str) -> str:
         """Host and port of a URL or path, as in messages."""

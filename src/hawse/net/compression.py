@@ -1,6 +1,7 @@
 """Content encodings: gzip (RFC 1952), zstd (RFC 8878), deflate (RFC 1950), snappy, identity.
 
-Snappy is its block format (github.com/google/snappy, format_description.txt), as Prometheus remote write has it.
+Snappy is its block format (github.com/google/snappy, format_description.txt), as Prometheus remote write has it, or
+its framing format (framing_format.txt), as Go's gRPC has it: the two are told apart by their beginning.
 
 `compress` takes pieces and never joins them first. `decompress` is for bytes from strangers: what it may produce is
 bounded while it is produced.
@@ -26,6 +27,8 @@ _SLICE = 64 << 10
 # gigabyte of bgzip's, 65536 blocks are eight of zstd's.
 _MEMBERS = 4096
 _BLOCKS = 65_536
+_SNAPPY_STREAM = b"\xff\x06\0\0sNaPpY"
+_SNAPPY_CHUNK = 65_536
 _WINDOW = 8 << 20  # RFC 8878, 3.1.1.1.2: what every decoder must support, and what a stranger may make us allocate
 
 
@@ -234,6 +237,8 @@ def _unsnappy(data: bytes, limit: int) -> Steps:
     """The block says first how long it is inside: a length that no block of this size can have is no reason to
     allocate it. Three bytes, a copy of 64, are the best that the format can do.
     """
+    if data.startswith(_SNAPPY_STREAM):
+        return (yield from _unsnappy_frames(data, limit))
     try:
         size, at = read_varint(data, 0, len(data))
     except WireError:
@@ -248,6 +253,48 @@ def _unsnappy(data: bytes, limit: int) -> Steps:
         raise Malformed(f"the body is no valid snappy block: {error}") from None
     yield len(out)
     return out
+
+
+def _unsnappy_frames(data: bytes, limit: int) -> Steps:
+    """Chunks: type, length in three bytes, data. Each says how long it is inside, 64 KiB at most; some are taken
+    together.
+    """
+    out: list[bytes] = []
+    at = run = 0
+    left, size = limit, 0
+    view = memoryview(data)
+    while at < len(data):
+        kind = data[at]
+        begin = at + 4
+        at = _whole(begin + int.from_bytes(data[at + 1 : at + 4], "little"), view)
+        if kind in {0, 1}:
+            size += _snappy_chunk(data, kind, begin, at)
+        elif kind < 0x80 or (kind == 0xFF and data[begin:at] != _SNAPPY_STREAM[4:]):
+            raise Malformed(f"the body is no valid snappy data: a chunk of type {kind}")
+        if size > left:
+            raise TooLarge
+        if size >= _STEP or at - run >= _STEP or at == len(data):
+            try:
+                out.append(bytes(cramjam.snappy.decompress(_SNAPPY_STREAM + data[run:at])))
+            except cramjam.DecompressionError as error:
+                raise Malformed(f"the body is no valid snappy data: {error}") from None
+            left -= size
+            run, size = at, 0
+            yield len(out[-1])
+    return b"".join(out)
+
+
+def _snappy_chunk(data: bytes, kind: int, start: int, end: int) -> int:
+    """How many bytes a chunk has inside, behind its checksum."""
+    size = end - start - 4
+    if kind == 0 and size >= 0:
+        try:
+            size, _ = read_varint(data, start + 4, end)
+        except WireError:
+            size = -1
+    if not 0 <= size <= _SNAPPY_CHUNK:
+        raise Malformed("the body is no valid snappy data: a chunk that is cut off, or too large")
+    return size
 
 
 def _whole(end: int, data: memoryview) -> int:

@@ -8,13 +8,15 @@ A method with any number of messages, in either direction or both, is mounted wi
 handler that is given a Request without body and an async iterator of messages, and is an async generator of messages.
 """
 
+import base64
+import binascii
 import enum
 import re
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote, unquote
 
 from hawse.net.http import HttpError
-from hawse.wire import field, varint
+from hawse.wire import LENGTH, VARINT, WireError, field, read_varint, varint, walk
 
 METHOD = "GRPC"
 STREAM = "GRPC-STREAM"
@@ -69,6 +71,54 @@ def retry_info(seconds: float) -> bytes:
     return field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, field(1, delay))
 
 
+def retry_delay(details: Sequence[bytes]) -> float | None:
+    """Seconds that a RetryInfo among the details asks to wait; None where there is none."""
+    for detail in details:
+        try:
+            kind, value = b"", b""
+            for number, wire_type, _, start, end in walk(detail):
+                if wire_type == LENGTH and number in {1, 2}:
+                    kind, value = (detail[start:end], value) if number == 1 else (kind, detail[start:end])
+            if kind.endswith(b"/google.rpc.RetryInfo"):
+                return _duration(value)
+        except WireError:
+            continue
+    return None
+
+
+def _duration(info: bytes) -> float:
+    """Seconds of a RetryInfo: field 1, a google.protobuf.Duration (seconds, nanoseconds)."""
+    seconds = 0.0
+    for number, kind, _, start, end in walk(info):
+        if number == 1 and kind == LENGTH:
+            for inner, inner_kind, _, at, behind in walk(info, start, end):
+                if inner_kind == VARINT and inner in {1, 2}:
+                    value = read_varint(info, at, behind)[0]
+                    seconds += 0 if value >> 63 else value * (1 if inner == 1 else 1e-9)
+    return min(seconds, _LONGEST_DELAY)
+
+
+def status_of(fields: Mapping[str, str]) -> GrpcError | None:
+    """What trailers say: None for OK. A status that is none is UNKNOWN, as is one that is missing."""
+    raw = fields.get("grpc-status", "")
+    if raw == "0":
+        return None
+    message = unquote(fields.get("grpc-message", ""), errors="replace")
+    details: tuple[bytes, ...] = ()
+    try:
+        text = fields.get("grpc-status-details-bin", "")
+        status = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+        details = tuple(status[at:end] for number, kind, _, at, end in walk(status) if number == 3 and kind == LENGTH)
+    except (binascii.Error, WireError, ValueError):
+        pass  # the code is what counts
+    if not raw:
+        return GrpcError(Code.UNKNOWN, message or "the answer has no grpc-status", details)
+    known = raw.isdecimal() and int(raw) in _KNOWN
+    return GrpcError(Code(int(raw)) if known else Code.UNKNOWN, message or f"grpc-status {raw[:20]}", details)
+
+
+_LONGEST_DELAY = 3600.0
+_KNOWN = frozenset(Code)
 _CODES = {
     400: Code.INTERNAL,
     401: Code.UNAUTHENTICATED,
@@ -106,15 +156,21 @@ def unary(prefix: bytes, received: int) -> bool:
     return prefix[0] == 1
 
 
-def framed(message: bytes) -> bytes:
-    """A message with its prefix, uncompressed."""
-    return b"\0" + len(message).to_bytes(4, "big") + message
+def framed(message: bytes, *, compressed: bool = False) -> bytes:
+    """A message with its prefix."""
+    return (b"\1" if compressed else b"\0") + len(message).to_bytes(4, "big") + message
 
 
 def timeout(value: str) -> float | None:
     """Seconds of a grpc-timeout field; None where it is none."""
     found = _TIMEOUT.fullmatch(value)
     return int(found[1]) * _UNITS[found[2]] if found else None
+
+
+def timeout_of(seconds: float) -> str:
+    """A grpc-timeout field: at most eight digits."""
+    milliseconds = max(1, round(seconds * 1000))
+    return f"{milliseconds}m" if milliseconds < 100_000_000 else f"{min(round(seconds), 99_999_999)}S"
 
 
 def percent(message: str) -> str:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +25,11 @@ def server_context(settings: TLSServer, path: str) -> ssl.SSLContext:
     return context
 
 
-def client_context(settings: TLSClient) -> ssl.SSLContext:
+def client_context(settings: TLSClient, alpn: Sequence[str] = ("http/1.1",)) -> ssl.SSLContext:
     """For `create_connection`. Raises HawseError naming the file that cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     _versions(context, settings)
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols(alpn)
     own = settings.ca_file or settings.ca_pem.strip()
     if settings.insecure_skip_verify:
         context.check_hostname = False
@@ -55,8 +55,10 @@ class ClientTLS:
     A context with the system's authorities takes some megabytes and tens of milliseconds, so connections share it.
     """
 
-    def __init__(self, settings: TLSClient) -> None:
+    def __init__(self, settings: TLSClient, alpn: Sequence[str] = ("http/1.1",)) -> None:
+        """`alpn` are the protocols that are offered (RFC 7301)."""
         self._settings = settings
+        self._alpn = alpn
         self._context: ssl.SSLContext | None = None
         self._files: dict[str, bytes] = {}
 
@@ -64,7 +66,7 @@ class ClientTLS:
         """Raises HawseError naming the file that cannot be used."""
         if self._context is None:
             files = self._read()
-            self._context = client_context(self._settings)
+            self._context = client_context(self._settings, self._alpn)
             self._files = files
         return self._context
 
@@ -79,7 +81,7 @@ class ClientTLS:
         changed = [key for key, content in files.items() if content != self._files.get(key)]
         if changed:
             try:
-                self._context = client_context(self._settings)
+                self._context = client_context(self._settings, self._alpn)
             except HawseError:
                 return []
             self._files = files
