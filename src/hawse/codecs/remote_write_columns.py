@@ -14,6 +14,7 @@ from hawse.wire import Buffer
 
 Numbers: TypeAlias = npt.NDArray[np.uint64]
 Bytes: TypeAlias = npt.NDArray[np.uint8]
+Integers: TypeAlias = npt.NDArray[np.int32]
 Places: TypeAlias = npt.NDArray[np.intp]
 Flags: TypeAlias = npt.NDArray[np.bool_]
 
@@ -97,6 +98,25 @@ def split(buffer: bytes, begins: Places, stops: Places) -> Simple:
     return Simple(ok, refs, size, ends, zeros)
 
 
+_MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
+_COMPARED = 24  # bytes: three words
+
+
+def repeated(buffer: bytes, begins: Places, stops: Places) -> Flags:
+    """Whether the bytes of each stretch are those of the one before, where they are few enough to be compared.
+
+    `buffer` has `PADDING` behind the last one.
+    """
+    sizes = stops - begins
+    same = np.zeros(len(sizes), np.bool_)
+    same[1:] = (sizes[1:] == sizes[:-1]) & (sizes[1:] <= _COMPARED)
+    word = words(buffer)
+    for place in range(0, _COMPARED, 8):
+        part = word[begins + place] & _MASKS[np.clip(sizes - place, 0, 8)]
+        same[1:] &= part[1:] == part[:-1]
+    return same
+
+
 def ranges(begins: Places, sizes: Places) -> Places:
     """All places of ranges, one after the other."""
     behind = np.cumsum(sizes)
@@ -104,13 +124,11 @@ def ranges(begins: Places, sizes: Places) -> Places:
     return np.repeat(begins - (behind - sizes), sizes) + np.arange(total)
 
 
-def varints(packed: Bytes, sizes: Places) -> tuple[Places, Places] | None:
+def varints(packed: Bytes, sizes: Places) -> tuple[Integers, Places] | None:
     """Numbers of packed varints, and how many of them are in each of the pieces, whose sizes in bytes (> 0) are given.
 
     None where one has more than three bytes, or goes on from one piece into the next.
     """
-    if not len(packed):
-        return np.zeros(0, np.intp), np.zeros(0, np.intp)
     last = packed < 128
     stops = np.cumsum(sizes)
     if not last[stops - 1].all():
@@ -120,18 +138,18 @@ def varints(packed: Bytes, sizes: Places) -> tuple[Places, Places] | None:
     begins[0] = 0
     np.add(ends[:-1], 1, out=begins[1:])
     more = ends - begins
-    first, second = packed[begins].astype(np.intp), packed[ends].astype(np.intp)
+    first, second = packed[begins].astype(np.int32), packed[ends].astype(np.int32)
     numbers = np.where(more, first & 127 | second << 7, first)
     if (longest := more.max()) > 1:
         if longest > 2:
             return None
         longer = np.flatnonzero(more == 2)
-        middle = packed[begins[longer] + 1].astype(np.intp) & 127
+        middle = packed[begins[longer] + 1].astype(np.int32) & 127
         numbers[longer] = first[longer] & 127 | middle << 7 | second[longer] << 14
     return numbers, np.add.reduceat(last, stops - sizes, dtype=np.intp)
 
 
-def records(numbers: Places, counts: Places, stories: Places) -> bytes:
+def records(numbers: npt.NDArray[np.uint32], counts: Places, stories: Places) -> bytes:
     """A record for each series, of 32-bit numbers: how many symbols, the story, the symbols."""
     size = counts + 2
     begins = np.cumsum(size) - size
