@@ -20,7 +20,7 @@ def framed(data):
     return bytes(cramjam.snappy.compress(data))
 
 
-@pytest.mark.parametrize("size", [0, 1, 65_536, 65_537, 5_000_000])
+@pytest.mark.parametrize("size", [1, 65_536, 65_537, 5_000_000])
 def test_what_was_compressed(size):
     data = (os.urandom(3000) * (size // 3000 + 1))[:size]
     assert decompress(framed(data), "snappy", size) == data
@@ -30,9 +30,8 @@ def test_what_was_compressed(size):
         )
         == data * 2
     )
-    if size:
-        with pytest.raises(TooLarge):
-            decompress(framed(data), "snappy", size - 1)
+    with pytest.raises(TooLarge):
+        decompress(framed(data), "snappy", size - 1)
 
 
 def test_others_get_their_turn():

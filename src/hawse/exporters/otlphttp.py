@@ -4,7 +4,6 @@ A batch is encoded and compressed once, straight from the pieces it came in, and
 in the queue on disk.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import urlsplit
@@ -13,7 +12,6 @@ import msgspec
 
 from hawse.batch import Batch, Signal
 from hawse.codecs import otlp, otlp_json
-from hawse.codecs.otlp_halves import halves
 from hawse.component import (
     Busy,
     Connects,
@@ -24,15 +22,14 @@ from hawse.component import (
     Reads,
     Refused,
     Request,
-    RequestExporter,
     Stability,
     TooLarge,
 )
 from hawse.net.client import ClientResponse, HttpClient
-from hawse.net.compression import Malformed, compress, content_encoding, decompress
-from hawse.net.compression import TooLarge as Bomb
+from hawse.net.compression import compress, content_encoding
 from hawse.net.retry import RetryConfig, retry_after
 from hawse.net.settings import ClientConfig, url_problems
+from hawse.otlp.exporter import OtlpExporter, unpacked
 from hawse.state.settings import QueueConfig
 from hawse.wire import LENGTH, WireError, walk
 
@@ -40,8 +37,6 @@ from hawse.wire import LENGTH, WireError, walk
 # administrator can mend while the data waits: wrong credentials, a path that is not there yet.
 _RETRYABLE = frozenset({429, 502, 503, 504})
 _MENDABLE = frozenset({401, 403, 404, 405, 407, 408, 500})
-_COMPLAIN_EVERY = 30.0  # seconds
-_LARGEST = 1 << 30  # bytes of a request of ours, decompressed
 _CONTENT_TYPES = {"proto": "application/x-protobuf", "json": "application/json"}
 
 
@@ -85,21 +80,17 @@ def needs(config: OtlpHttpConfig) -> Iterator[Need]:
             yield Reads(path, "TLS")
 
 
-class OtlpHttp(RequestExporter):
+class OtlpHttp(OtlpExporter):
     """At most `max_conns_per_host` requests are in flight; further batches wait for their turn."""
 
     def __init__(self, config: OtlpHttpConfig, context: Context) -> None:
+        super().__init__(context)
         self._config = config
-        self._context = context
         self._client = HttpClient(config, max_response_size=1 << 20)
         self._headers = {"content-type": _CONTENT_TYPES[config.encoding]}
         if encoding := content_encoding(config.compression):
             self._headers["content-encoding"] = encoding
         self._urls = {signal: config.url(signal) for signal in Signal}
-        self._rejected = context.meter.counter(
-            "hawse_exporter_rejected_items", "Items that the backend rejected from batches that it took otherwise."
-        )
-        self._complained = float("-inf")
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -125,16 +116,9 @@ class OtlpHttp(RequestExporter):
         response = await self._client.request("POST", url, request.body, request.headers)
         self._judge(response, request.signal, url)
 
-    def split(self, request: Request, *, by_group: bool) -> list[Request]:
-        """See RequestExporter."""
-        return [one for half in halves(self.restore(request), by_group=by_group) for one in self.prepare(half)]
-
     def restore(self, request: Request) -> Batch:
         """See RequestExporter."""
-        try:
-            data = decompress(request.body, request.headers.get("content-encoding", ""), _LARGEST)
-        except (Malformed, Bomb, KeyError) as error:
-            raise WireError(f"not what was sent: {error}") from None
+        data = unpacked(request, request.headers.get("content-encoding", ""))
         if request.headers["content-type"] == _CONTENT_TYPES["json"]:
             return otlp_json.decode(request.signal, data)
         return otlp.decode(request.signal, data)
@@ -161,13 +145,7 @@ class OtlpHttp(RequestExporter):
             rejected, message = _partial_success(response, signal)
         except (ValueError, TypeError, AttributeError):
             return  # a 2xx is a 2xx, whatever the body
-        if rejected:
-            self._rejected.add(rejected, signal=str(signal))
-        now = time.monotonic()
-        if (rejected or message) and now - self._complained >= _COMPLAIN_EVERY:
-            self._complained = now
-            items = signal.items.replace("_", " ")
-            self._context.log.warning("%s took a batch but rejected %d %s: %s", url, rejected, items, message)
+        self.note_rejected(signal, rejected, message, url)
 
 
 def _partial_success(response: ClientResponse, signal: Signal) -> tuple[int, str]:

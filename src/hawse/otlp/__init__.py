@@ -1,0 +1,1 @@
+"""What exporters of OTLP have in common, whatever they send it over."""
