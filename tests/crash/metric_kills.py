@@ -222,8 +222,8 @@ def killed(root: Path, *, kills: int, seed: int, queue: bool) -> Report:
             clients = [Client(number, ports) for number in range(CLIENTS)]
             for client in clients:
                 client.start()
-            for _ in range(kills):
-                backend.busy = rng.random() < 0.5
+            for number in range(kills):
+                backend.busy = number % 2 == 0
                 # Often while it starts, oftener while it works.
                 time.sleep(rng.uniform(0, 0.5) if rng.random() < 0.3 else rng.uniform(0.7, 1.5))
                 program.kill()
