@@ -17,7 +17,6 @@ from hawse.turns import Turns
 from hawse.wire import WireError
 
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
-_POLL = 0.01  # seconds between two looks at what is left to do, when it ends
 _NOBODY = Resource(b"", {})
 
 
@@ -49,6 +48,7 @@ class Agent:
             "hawse_receiver_waiting_datagrams", "Datagrams in the queue.", lambda: self._server.waiting, protocol=name
         )
         self._working = 0  # workers that have something in hand
+        self._handed_on = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -77,7 +77,8 @@ class Agent:
         self._server.close()
         try:
             while self._working or self._server.waiting:
-                await asyncio.sleep(_POLL)
+                self._handed_on.clear()
+                await self._handed_on.wait()
         finally:
             left = self._server.abandon()
             self._drop(self._spans(left), "shutdown", len(left))
@@ -91,6 +92,7 @@ class Agent:
             finally:
                 self._server.done(taken)
                 self._working -= 1
+                self._handed_on.set()
 
     async def _hand_on(self, taken: list[Datagram]) -> None:
         """All that came from one client is one batch."""
