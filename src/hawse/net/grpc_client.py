@@ -209,8 +209,8 @@ class GrpcClient:
         try:
             flag = grpc.unary(answer.body[: grpc.PREFIX], len(answer.body))
             encoding = answer.headers.get("grpc-encoding", "(none)").lower() if flag else ""
-            message = answer.body[grpc.PREFIX :]
-            return decompress(message, encoding, self._limit) if message else b""
+            body = answer.body[grpc.PREFIX :]
+            return decompress(body, encoding, self._limit) if body else b""
         except GrpcError as problem:
             raise Busy(f"{self.name}: the answer is malformed: {problem.message}") from None
         except (TooLarge, Malformed, KeyError) as problem:
