@@ -29,6 +29,7 @@ _STRING, _BOOL, _INT64, _FLOAT64, _BINARY = range(5)  # ValueType
 _NO_TRACE = bytes(16)
 _double = struct.Struct("<d")
 _LARGE = 64 << 10  # bytes of a span whose parts are counted before it is parsed
+_SCALARS = 16  # fields of a span that are there once
 _STEP = 32  # spans between two turns for others
 _FIELDS = 4096  # fields around them that are walked between two
 _MOST_KEPT, _LONGEST_KEPT = 1024, 4096  # processes, and their bytes
@@ -185,7 +186,7 @@ def _count(raw: bytes, most: int) -> None:
                 parts += 1
                 if parts > most:
                     break
-        if parts > most:
+        if parts > most + _SCALARS:
             raise WireError(f"more than {most} tags, logs and references")
 
 
