@@ -178,15 +178,14 @@ def _tag(raw: bytes) -> Tag:
 
 def _count(raw: bytes, most: int) -> None:
     """Parts of two bytes would become objects of hundreds: count them first."""
-    parts = 0
+    left = most + _SCALARS
     for number, kind, _, at, end in walk(raw):
-        parts += 1
-        if number == 9 and kind == LENGTH:
-            for _ in walk(raw, at, end):
-                parts += 1
-                if parts > most:
-                    break
-        if parts > most + _SCALARS:
+        left -= 1
+        for _ in walk(raw, at, end) if number == 9 and kind == LENGTH else ():
+            left -= 1
+            if left < 0:
+                break
+        if left < 0:
             raise WireError(f"more than {most} tags, logs and references")
 
 
