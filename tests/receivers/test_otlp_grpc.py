@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from hawse.batch import Signal
+from hawse.codecs.otlp import SERVICES
 from hawse.component import Busy, Listens, Refused
-from hawse.receivers.otlp import SERVICES, GrpcConfig, OtlpConfig, Protocols, factory, needs
+from hawse.receivers.otlp import GrpcConfig, OtlpConfig, Protocols, factory, needs
 
 from .test_otlp import FakeContext
 

@@ -13,6 +13,11 @@ from google.protobuf.message import DecodeError
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.wire import LENGTH, Buffer, WireError, field, read_varint, varint, walk
 
+SERVICES = {
+    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+}
 PATHS = {Signal.LOGS: "/v1/logs", Signal.METRICS: "/v1/metrics", Signal.TRACES: "/v1/traces"}
 
 # Where data points sit in a Metric: gauge, sum, histogram, exponential histogram, summary (metrics.proto, Metric).
@@ -173,4 +178,4 @@ def rejected(response: Buffer) -> tuple[int, str]:
     return items, message
 
 
-__all__ = ["PATHS", "TooMany", "WireError", "decode", "metric_points", "partial_success", "rejected"]
+__all__ = ["PATHS", "SERVICES", "TooMany", "WireError", "decode", "metric_points", "partial_success", "rejected"]

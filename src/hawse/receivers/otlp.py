@@ -38,11 +38,6 @@ from hawse.net.settings import GrpcServerConfig, ServerConfig, split_endpoint
 from hawse.values import ByteSize
 from hawse.wire import WireError, field, varint
 
-SERVICES = {
-    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
-    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
-    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-}
 _PROTOBUF = "application/x-protobuf"
 _JSON = "application/json"
 # Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
@@ -139,7 +134,7 @@ class Otlp(Receiver):
         """Bind the ports."""
         grpc, http = self._config.protocols.grpc, self._config.protocols.http
         if grpc is not None:
-            calls = {(METHOD, SERVICES[signal]): self._call(signal, grpc) for signal in self._outputs}
+            calls = {(METHOD, otlp.SERVICES[signal]): self._call(signal, grpc) for signal in self._outputs}
             self.grpc_port = await self._servers.mount(
                 grpc.server, calls, owner=self._context.id, path="protocols.grpc"
             )
