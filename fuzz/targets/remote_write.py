@@ -4,11 +4,13 @@ import asyncio
 import struct
 from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import Any
 
 from fuzz.targets import Target, table
 from hawse.batch import Batch, Signal
-from hawse.codecs import otlp, remote_write_1, remote_write_2
-from hawse.codecs.remote_write import Limits, Memory
+from hawse.codecs import otlp, otlp_descriptors, remote_write_1, remote_write_2
+from hawse.codecs.remote_write import Limits
+from hawse.codecs.remote_write_memory import Memory
 from hawse.codecs.remote_write_schema import message
 from hawse.wire import WireError, field, varint
 
@@ -30,17 +32,13 @@ def _result(module: ModuleType, data: bytes, memory: Memory) -> tuple[object, ..
     assert again.items == batch.items == written.samples + written.histograms
     for group in again.groups:
         _ = group.resource.attributes
-    message_of = otlp_message()
-    message_of.FromString(encoded)
+    _otlp().FromString(encoded)
     return (encoded, written.samples, written.histograms, written.exemplars, written.lonely, written.invalid)
 
 
-def otlp_message() -> type:
+def _otlp() -> Any:
     """Hawse's own class for the result, which checks that texts are UTF-8."""
-    from hawse.codecs import otlp_descriptors
-
-    found: type = otlp_descriptors.message("opentelemetry.proto.metrics.v1.MetricsData")
-    return found
+    return otlp_descriptors.message("opentelemetry.proto.metrics.v1.MetricsData")
 
 
 def _run(module: ModuleType) -> Callable[[bytes], None]:

@@ -8,7 +8,8 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
 from hawse.batch import Batch, Signal
 from hawse.codecs import otlp, remote_write_1, remote_write_2
-from hawse.codecs.remote_write import Limits, Memory
+from hawse.codecs.remote_write import Limits
+from hawse.codecs.remote_write_memory import Memory
 from hawse.codecs.remote_write_schema import TYPES, message
 from hawse.wire import field
 

@@ -7,8 +7,8 @@ other series takes the long way, `Reading.take`.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,12 +17,11 @@ from hawse.codecs import remote_write_histograms as native
 from hawse.codecs import remote_write_output as output
 from hawse.codecs import remote_write_segments as segments
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write_cache import NOTHING, Form, Forms, Numbers
-from hawse.codecs.remote_write_columns import Numbers as Column
+from hawse.codecs.remote_write_cache import NOTHING, Form
+from hawse.codecs.remote_write_columns import Numbers
+from hawse.codecs.remote_write_memory import Memory
 from hawse.codecs.remote_write_schema import GAUGE_HINT
-from hawse.codecs.remote_write_series import UNKNOWN, Family, Invalid, Labels, Series, Slot, Usage, describe
-
-Story: TypeAlias = tuple[Family, int]  # metadata, and start time in Unix ns, 0 for none
+from hawse.codecs.remote_write_series import Family, Invalid, Labels, Slot, describe
 
 TURN = 0.005  # seconds of work without a turn for others
 _AT_ONCE = 20_000  # samples that are encoded without a turn for others
@@ -77,86 +76,6 @@ class Limits:
                 raise NoRoom("as much is in flight as memory allows")
             self.held += self._due
             self._due = 0
-
-
-class Memory:
-    """What is remembered from request to request, of all senders.
-
-    Series take at most `limit` bytes; families, texts, labels and metadata that are remembered by themselves an eighth
-    more each.
-    """
-
-    def __init__(self, limit: int, resource_labels: Mapping[str, str]) -> None:
-        self.usage = Usage()
-        self.forms = Forms(limit, self.usage)
-        self.series = Series(resource_labels, self.usage, limit // 8)
-        self.families = Families(self.series, limit // 8)
-        self.symbols: Numbers[bytes] = Numbers(limit // 8, lambda text: 180 + len(text))
-        self.stories: Numbers[Story] = Numbers(limit // 8, lambda story: 700 + sum(map(len, story[0])))
-
-    def turn(self) -> None:
-        """Forget what has not been seen for a while."""
-        if self.forms.turn(time.monotonic()):
-            self.symbols.turn()
-            self.stories.turn()
-
-
-class Families:
-    """Metadata that came by themselves (1.0), by the family's name. The oldest make room for new ones."""
-
-    def __init__(self, series: Series, limit: int) -> None:
-        self._series = series
-        self._limit = limit
-        self._size = 0
-        self._known: dict[bytes, Family] = {}
-        self.version = 0  # counts changes of what is known of metrics
-
-    def learn(self, name: bytes, family: Family) -> None:
-        """From now on, and for metrics that are known already."""
-        old = self._known.pop(name, None)
-        self._known[name] = family
-        self._size += _size(name, family) - (_size(name, old) if old else 0)
-        while self._size > self._limit and self._known:
-            oldest = next(iter(self._known))
-            self._size -= _size(oldest, self._known.pop(oldest))
-        if family != old:
-            for suffix in (b"", *_SUFFIXES):
-                metric = self._series.metric(name + suffix)
-                if metric is not None:
-                    metric.family = self.of(metric.name)
-                    self.version += 1
-
-    def of(self, name: bytes) -> Family:
-        """What is known of a series of that name."""
-        if not self._known:
-            return UNKNOWN
-        found = self._known.get(name)
-        if found is not None:
-            return found
-        for suffix, types in _SUFFIXES.items():
-            if name.endswith(suffix):
-                found = self._known.get(name[: -len(suffix)])
-                if found is not None and found.type in types:
-                    # A counter's series is the counter; those of a histogram or summary are parts of it.
-                    return found if found.type in {"counter", "info"} else found._replace(type="unknown")
-        return UNKNOWN
-
-
-# By which names series go beside their family's (OpenMetrics 1.0, "Suffixes").
-_PARTS = frozenset({"histogram", "gaugehistogram", "summary"})
-_SUFFIXES = {
-    b"_total": frozenset({"counter"}),
-    b"_bucket": _PARTS,
-    b"_count": _PARTS,
-    b"_sum": _PARTS,
-    b"_gcount": _PARTS,
-    b"_gsum": _PARTS,
-    b"_info": frozenset({"info"}),
-}
-
-
-def _size(name: bytes, family: Family) -> int:
-    return 400 + len(name) + len(family.help) + len(family.unit)
 
 
 class _Number:
@@ -268,7 +187,7 @@ class Reading:
         self.spend(0, sum(map(len, ready)))
         return ready
 
-    async def finish(self, values: Column, times: Column) -> Written:
+    async def finish(self, values: Numbers, times: Numbers) -> Written:
         """Encode what was read; `values` and `times` are those of `forms`. Others get their turn in between."""
         self.written.samples = len(self.forms) + len(self._numbers)
         stale = np.flatnonzero(values == np.uint64(native.STALE)).tolist()
@@ -288,13 +207,13 @@ class Reading:
         self.written.groups = groups
         return self.written
 
-    def _plain(self, forms: list[Form], values: Column, times: Column) -> list[Group]:
+    def _plain(self, forms: list[Form], values: Numbers, times: Numbers) -> list[Group]:
         """Encode a part by what is remembered; where that is no help, as `output` does all the others."""
         memory = self.memory
         made = segments.groups(forms, values, times, memory.forms, memory.families.version, self._size)
         return output.groups(_points_of(forms, values, times), self._size) if made is None else made
 
-    def _points(self, values: Column, times: Column, stale: list[int]) -> output.Points:
+    def _points(self, values: Numbers, times: Numbers, stale: list[int]) -> output.Points:
         points = _points_of(self.forms, values, times)
         for index in stale:
             self._by_hand(points, index, ())
@@ -332,7 +251,7 @@ class Reading:
             self._by_hand(points, index, exemplars)
 
 
-def _points_of(forms: list[Form], values: Column, times: Column) -> output.Points:
+def _points_of(forms: list[Form], values: Numbers, times: Numbers) -> output.Points:
     return output.Points([form.slot for form in forms], [form.point for form in forms], values, times)
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from hawse.codecs import remote_write_columns as columns
-from hawse.codecs.remote_write import Limits, Memory, Reading, Written, breathe
+from hawse.codecs.remote_write import Limits, Reading, Written, breathe
 from hawse.codecs.remote_write_cache import Form
+from hawse.codecs.remote_write_memory import Memory
 from hawse.codecs.remote_write_schema import TYPES, message
 from hawse.codecs.remote_write_series import Family, Invalid, Labels, text
 from hawse.wire import LENGTH, WireError, read_varint, walk

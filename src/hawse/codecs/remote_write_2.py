@@ -12,10 +12,11 @@ from google.protobuf.message import DecodeError
 
 from hawse.codecs import remote_write_columns as columns
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write import Limits, Memory, Reading, Written, breathe
+from hawse.codecs.remote_write import Limits, Reading, Written, breathe
 from hawse.codecs.remote_write_cache import Form
 from hawse.codecs.remote_write_columns import Integers, Numbers, Places
 from hawse.codecs.remote_write_histograms import nanoseconds
+from hawse.codecs.remote_write_memory import Memory
 from hawse.codecs.remote_write_schema import TYPES, message
 from hawse.codecs.remote_write_series import Family, Invalid, Labels, text
 from hawse.wire import LENGTH, WireError, walk

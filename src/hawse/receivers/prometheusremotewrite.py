@@ -17,7 +17,8 @@ from msgspec import Meta, field
 from hawse.batch import Batch, Signal
 from hawse.codecs import remote_write_1, remote_write_2
 from hawse.codecs.otlp import TooMany
-from hawse.codecs.remote_write import Limits, Memory, NoRoom, Written
+from hawse.codecs.remote_write import Limits, NoRoom, Written
+from hawse.codecs.remote_write_memory import Memory
 from hawse.component import (
     Busy,
     Consumer,
