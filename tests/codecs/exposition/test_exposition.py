@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -354,6 +355,45 @@ def test_a_family_in_pieces_has_each_of_its_series_once():
         assert found[named("s_count", 0)[0]][0] == 2
         assert found[named("s_sum", 0)[0]][0] == 1
         assert len(found) == 4 + bool(more)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("\n" * 200_000, "line 200000: 200000 lines in 200000 bytes: they are too short"),
+        ("a 1\n" + "b" * (1 << 20) + " 1\n", "line 2: it has 1048578 bytes, 1048576 are allowed"),
+    ],
+)
+def test_bodies_that_cost_much_more_than_their_size_are_refused(body, reason):
+    with pytest.raises(ExpositionError, match=reason):
+        read(Exposition({}, TARGET), body)
+
+
+def test_many_families_take_turns_with_others():
+    """Each a family of its own, and one goes: what stays is found again in steps."""
+
+    async def scrapes():
+        longest, last = 0.0, time.perf_counter()
+        done = asyncio.Event()
+
+        async def watch():
+            nonlocal longest, last
+            while not done.is_set():
+                await asyncio.sleep(0)
+                longest, last = max(longest, time.process_time() - last), time.process_time()
+
+        last = time.process_time()
+        watching = asyncio.ensure_future(watch())
+        exposition = Exposition({}, TARGET)
+        first = await exposition.read("".join(f"a{n} 1\n" for n in range(3000)).encode(), TEXT, NOW)
+        second = await exposition.read("".join(f"a{n} 1\n" for n in range(1, 3001)).encode(), TEXT, NOW)
+        done.set()
+        await watching
+        return first, second, longest
+
+    first, second, longest = asyncio.run(scrapes())
+    assert (first.added, second.added, second.groups[0].items) == (3000, 1, 3001)
+    assert longest < 1  # CPU seconds; about 0.02
 
 
 def test_openmetrics_must_end():

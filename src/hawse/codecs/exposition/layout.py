@@ -15,6 +15,7 @@ from hawse.codecs.exposition.text import Exemplar
 
 _POSITIONS = tuple(name for name in SLOTS if name.endswith("_at"))
 _SAMPLES = tuple(name for name in SLOTS if not name.endswith("_at"))
+_OF_SEGMENT, _OF_LAYOUT = 900, 6000  # bytes of objects, measured
 _MOST = 1 << 53  # above it a float is no exact count
 Arrays: TypeAlias = dict[str, NDArray[np.int32]]
 Indices: TypeAlias = NDArray[np.intp]
@@ -35,17 +36,19 @@ class Layout:
     def __init__(
         self,
         segments: Sequence[Segment],
-        data: Sequence[bytes | bytearray | memoryview],
+        lines: Sequence[Lines],
+        data: Sequence[bytes],
         last: Mapping[int, Floats],
         *,
         openmetrics: bool,
     ) -> None:
-        """`data` are the bytes of each segment; `last` the earlier values of its `start_of`, by its place."""
+        """`lines` and `data` are those of each segment; `last` earlier values of its `start_of`, by its place."""
         self.segments = tuple(segments)
-        self.lines = Lines.joined([segment.lines for segment in segments], openmetrics=openmetrics)
+        self.lines = Lines.joined(lines, openmetrics=openmetrics)
         self.kept = sum(segment.kept for segment in segments)
-        self._samples = np.cumsum([0, *(len(segment.lines.prefixes) for segment in segments)])
-        self._starts = np.cumsum([0, *(len(segment.slots["start_at"]) // 4 for segment in segments)])
+        self._lines = np.cumsum([0, *(segment.line_count for segment in segments)])
+        self._samples = np.cumsum([0, *(segment.samples for segment in segments)])
+        self._starts = np.cumsum([0, *(len(segment.slot("start_at")) // 4 for segment in segments)])
         self._arrange(data)
         self._join()
         slots = self._slots
@@ -60,8 +63,10 @@ class Layout:
             np.ndarray((size,), "<u8", self.data, 0, (1,)) if size else np.zeros(0, np.uint64)
         )
         self.parts = self._parts()
+        for segment in segments:
+            segment.taken_over()
 
-    def _arrange(self, data: Sequence[bytes | bytearray | memoryview]) -> None:
+    def _arrange(self, data: Sequence[bytes]) -> None:
         """Order the chunks of all segments by group."""
         chunks: list[tuple[Key, memoryview]] = []
         lengths = []
@@ -94,16 +99,22 @@ class Layout:
         shift = self._new - self._old[:-1]
         self._slots: Arrays = {}
         for name in _POSITIONS:
-            found = _joined(_unpacked(segment, name) + sizes[n] for n, segment in enumerate(self.segments))
+            found, counts = self._unpacked(name)
+            found = found + np.repeat(sizes[:-1], counts)
             chunk = np.searchsorted(self._old, found, "right") - 1
             self._slots[name] = (found + shift[chunk]).astype(np.int32) if len(found) else found.astype(np.int32)
         none = self._samples[-1]  # behind the last sample there is a 0
         for name in _SAMPLES:
+            found, counts = self._unpacked(name)
             absent = none if name == "count_less" else -1
-            self._slots[name] = _joined(
-                np.where((own := _unpacked(segment, name)) < 0, absent, own + self._samples[n])
-                for n, segment in enumerate(self.segments)
-            ).astype(np.int32)
+            moved = found + np.repeat(self._samples[:-1], counts)
+            self._slots[name] = np.where(found < 0, absent, moved).astype(np.int32)
+
+    def _unpacked(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """A slot of all segments, and how many each has."""
+        parts = [segment.slot(name) for segment in self.segments]
+        found = np.frombuffer(b"".join(parts), np.int32).astype(np.int64)
+        return found, np.array([len(part) // 4 for part in parts], np.int64)
 
     def _parts(self) -> list[Part]:
         times = np.sort(self._slots["time_at"])
@@ -185,10 +196,27 @@ class Layout:
 
     def bytes_of(self, number: int) -> bytes:
         """The bytes of a segment as they are now."""
-        own = np.flatnonzero(self._chunk_of == number)
+        first, last = np.searchsorted(self._chunk_of, (number, number + 1))
         return b"".join(
-            self.data[self._new[chunk] : self._new[chunk] + self._old[chunk + 1] - self._old[chunk]] for chunk in own
+            self.data[self._new[chunk] : self._new[chunk] + self._old[chunk + 1] - self._old[chunk]]
+            for chunk in range(first, last)
         )
+
+    def lines_of(self, number: int) -> Lines:
+        """What the lines of a segment begin with."""
+        lines = slice(self._lines[number], self._lines[number + 1])
+        samples = slice(self._samples[number], self._samples[number + 1])
+        before = self._lines[number] - self._samples[number]  # comments
+        comments = slice(before, before + (lines.stop - lines.start) - (samples.stop - samples.start))
+        return self.lines.part(lines, samples, comments)
+
+    def kept_prefixes(self, number: int) -> Iterable[bytes]:
+        """What the lines of a segment's samples begin with that are kept."""
+        prefixes = self.lines.prefixes[self._samples[number] : self._samples[number + 1]]
+        dropped = self.segments[number].dropped
+        if not dropped:
+            return prefixes
+        return (prefix for prefix, out in zip(prefixes, dropped, strict=True) if not out)
 
     def last_of(self, number: int) -> Floats:
         """The values of a segment's `start_of` at the last scrape."""
@@ -209,8 +237,8 @@ class Layout:
 
     def timed_of(self, number: int) -> set[int]:
         """Where the timestamps are, in the bytes of a segment, that are told by the target."""
-        slots = self.segments[number].slots
-        at, of = np.frombuffer(slots["time_at"], np.int32), np.frombuffer(slots["time_of"], np.int32)
+        segment = self.segments[number]
+        at, of = np.frombuffer(segment.slot("time_at"), np.int32), np.frombuffer(segment.slot("time_of"), np.int32)
         return set(at[of >= 0].tolist())
 
     @property
@@ -223,16 +251,8 @@ class Layout:
         """About what is held."""
         prefixes = sum(map(len, self.lines.prefixes)) + 41 * len(self.lines.prefixes)
         arrays = sum(array.nbytes for array in self._slots.values()) * 2 + self._fallen_before.nbytes
-        return len(self.data) + prefixes + arrays
-
-
-def _unpacked(segment: Segment, name: str) -> NDArray[np.int32]:
-    return np.frombuffer(segment.slots[name], np.int32)
-
-
-def _joined(parts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
-    found = list(parts)
-    return np.concatenate(found) if found else np.zeros(0, np.int64)
+        comments = sum(map(len, self.lines.comments))
+        return len(self.data) + prefixes + arrays + 2 * comments + _OF_SEGMENT * len(self.segments) + _OF_LAYOUT
 
 
 __all__ = ["Layout", "Part", "Times"]

@@ -65,6 +65,19 @@ class Lines:
         self.openmetrics = openmetrics
         self.size = sum(map(len, prefixes)) + sum(map(len, comments))
 
+    def part(self, lines: slice, samples: slice, comments: slice) -> "Lines":
+        """Some lines of these, which have these samples and comments."""
+        first, last = samples.start, samples.stop
+        odd = {number - first for number in self._odd_between(first, last)}
+        return Lines(
+            self.prefixes[samples],
+            self.comments[comments],
+            self.is_sample[lines],
+            self.timed[samples],
+            odd,
+            openmetrics=self.openmetrics,
+        )
+
     @property
     def odd(self) -> Sequence[int]:
         """Samples whose numbers are read one by one, in order."""

@@ -1,8 +1,10 @@
 """One metric family of a target, compiled: what its lines begin with, its OTLP bytes, and which number goes where."""
 
 import asyncio
-from collections.abc import Iterable, Mapping, Set
-from typing import NamedTuple, TypeAlias
+import struct
+from collections.abc import Mapping, Set
+from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,10 +17,10 @@ from hawse.codecs.exposition.lines import Lines, Numbers, plain
 from hawse.codecs.exposition.points import Kind
 from hawse.codecs.exposition.text import sample, tail
 
-Packed: TypeAlias = dict[str, bytes]  # Slots, as 32-bit numbers: arrays of NumPy are too large for a few of them
 MS = 1_000_000  # ns
 _AT_ONCE = 500  # lines between which others may run
 SLOTS = tuple(Slots.__slots__)
+_INDEX = {name: number for number, name in enumerate(SLOTS)}
 
 
 class Before(NamedTuple):
@@ -30,40 +32,52 @@ class Before(NamedTuple):
 
 
 class Segment:
-    """See the module. `slots` count positions from the segment's first byte, samples from its first."""
+    """See the module. A target may have thousands of them, with a sample each: so little is kept."""
 
-    __slots__ = ("chunks", "data", "dropped", "kept", "key", "lines", "metadata", "slots")
+    __slots__ = ("_bounds", "_packed", "chunks", "data", "dropped", "key", "line_count", "lines", "metadata", "samples")
 
     def __init__(
         self,
         key: tuple[str, int],
         metadata: Metadata,
         lines: Lines,
-        chunks: list[tuple[Key, int]],
-        data: bytearray,
-        slots: Packed,
+        chunks: tuple[tuple[Key, int], ...],
+        data: bytes,
+        slots: Slots,
         dropped: bytes,
     ) -> None:
         """`chunks` are groups and how many of the bytes in `data` belong to each; `dropped` has a 1 for each sample
-        that is not in it, else a 0, and is empty if all are; `kept` counts those that are.
+        that is not in it, else a 0, and is empty if all are. `slots` count positions from the first of the bytes,
+        samples from the first of the segment.
 
-        Once a Layout has them, `data` are empty.
+        Once a Layout has them, `data` and `lines` are empty.
         """
         self.key = key
         self.metadata = metadata
-        self.lines = lines
+        self.lines: Lines | None = lines
+        self.line_count = len(lines.is_sample)
+        self.samples = len(lines.prefixes)
         self.chunks = chunks
         self.data = data
-        self.slots = slots
         self.dropped = dropped
-        self.kept = len(lines.prefixes) - sum(dropped)
+        arrays = [np.array(getattr(slots, name), np.int32) for name in SLOTS]
+        self._packed = np.concatenate(arrays).tobytes()
+        self._bounds = struct.pack(f"<{len(SLOTS) + 1}I", *accumulate(map(len, arrays), initial=0))
 
-    def kept_prefixes(self) -> Iterable[bytes]:
-        """What the lines of the samples begin with that are kept."""
-        prefixes = self.lines.prefixes
-        if not self.dropped:
-            return prefixes
-        return (prefix for prefix, dropped in zip(prefixes, self.dropped, strict=True) if not dropped)
+    @property
+    def kept(self) -> int:
+        """How many samples are in it."""
+        return self.samples - sum(self.dropped)
+
+    def slot(self, name: str) -> memoryview:
+        """One of `Slots`, as 32-bit numbers."""
+        first, last = struct.unpack_from("<II", self._bounds, 4 * _INDEX[name])
+        return memoryview(self._packed)[4 * first : 4 * last]
+
+    def taken_over(self) -> None:
+        """A Layout has it."""
+        self.data = b""
+        self.lines = None
 
 
 async def compile_segment(
@@ -113,11 +127,10 @@ async def compile_segment(
         chunks.append((key, len(data)))
         pieces.append(data)
         base += len(data)
-    packed = {name: np.array(getattr(slots, name), np.int32).tobytes() for name in SLOTS}
     whole = bytearray(b"".join(pieces))
     for position, start in zip(slots.start_at, starts, strict=True):
         whole[position : position + 8] = start.to_bytes(8, "little")
-    return Segment(family.key, family.metadata, shape, chunks, whole, packed, dropped), numbers, identities
+    return Segment(family.key, family.metadata, shape, tuple(chunks), bytes(whole), slots, dropped), numbers, identities
 
 
 def _start(point: Point, before: Before | None, numbers: Numbers, at: int) -> int:

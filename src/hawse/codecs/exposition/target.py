@@ -2,7 +2,6 @@
 
 import asyncio
 import struct
-import time
 from collections.abc import Mapping, Sequence, Set
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +11,7 @@ from hawse.batch import AttributeValue, Batch, Buffer, Group, Resource, Signal
 from hawse.codecs.exposition import exemplars as splice
 from hawse.codecs.exposition import protobuf
 from hawse.codecs.exposition.build import Identity
-from hawse.codecs.exposition.errors import LimitExceeded
+from hawse.codecs.exposition.errors import ExpositionError, LimitExceeded
 from hawse.codecs.exposition.families import Family, families, in_pieces
 from hawse.codecs.exposition.labels import Key, Labelling, Limits, Relabel
 from hawse.codecs.exposition.layout import Layout
@@ -30,6 +29,7 @@ from hawse.codecs.exposition.points import (
 from hawse.codecs.exposition.segment import Before, Segment, compile_segment
 from hawse.codecs.exposition.stale import Old, clash, markers, old_points, reshaped, single_markers
 from hawse.codecs.prometheus_series import series
+from hawse.turns import Turns
 from hawse.wire import field, varint
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ class _Change(NamedTuple):
     clash: bool = False
 
 
+_PIECE = 1 << 20  # bytes of a body between whose lines others get their turn
+LONGEST = 1 << 20  # bytes of a line
+_MANY, _SHORTEST = 100_000, 8  # of so many lines, bytes of one on average
 _PROTOBUF = "application/vnd.google.protobuf"
 SCOPE = "github.com/hawse/hawse/receivers/prometheus"
-_TURN = 0.005  # seconds of work without a turn for others
 _head = field(1, field(1, SCOPE.encode()))
 _report = struct.Struct("<Q")
 _double = struct.Struct("<d")
@@ -131,13 +133,13 @@ class Exposition:
         else:
             text = bytes(body)
             numbers = layout.lines.read_body(text) if layout is not None else None
-            lines = [] if numbers is not None else _lines(text)
+            lines = [] if numbers is not None else await _lines(text)
         change = _Change()
         if numbers is None or layout is None:
             layout, numbers, change = await self._known_anew(lines, at, openmetrics=openmetrics)
         misfits = layout.patch(numbers, at)
         while misfits is not None:
-            lines = lines or _lines(bytes(body))
+            lines = lines or await _lines(bytes(body))
             self._plain |= {layout.segments[layout.segment_of(int(one))].key[0] for one in misfits}
             layout, numbers, then = await self._known_anew(lines, at, openmetrics=openmetrics, old=layout)
             change = _Change([*change.gone, *then.gone], change.added, change.clash or then.clash)
@@ -204,14 +206,14 @@ class Exposition:
         pieces = in_pieces(found)
         self._plain |= pieces
         alike = old is not None and old.lines.openmetrics is openmetrics and not pieces
-        kept = self._reusable(old, found, lines) if alike and old is not None else {}
-        before, points = self._before(old, {place for place, _ in kept.values()})
+        kept = await self._reusable(old, found, lines) if alike and old is not None else {}
+        before, points = await self._before(old, {place for place, _ in kept.values()})
         segments: list[Segment] = []
         numbers: list[Numbers] = []
         last: dict[int, Floats] = {}
         fresh: set[Identity] = set()
         samples = 0
-        since = time.perf_counter()
+        turns = Turns()
         for place, family in enumerate(found):
             if (known := kept.get(place)) is not None and old is not None:
                 segments.append(old.segments[known[0]])
@@ -224,51 +226,48 @@ class Exposition:
                 segments.append(segment)
                 numbers.append(its)
                 fresh |= identities
-                if time.perf_counter() - since > _TURN:
-                    await asyncio.sleep(0)
-                    since = time.perf_counter()
+            await turns.give()
             samples += segments[-1].kept
             if samples > self._most:
                 raise LimitExceeded(self._exceeded)
-        data = [
-            old.bytes_of(kept[place][0]) if place in kept and old is not None else segment.data
-            for place, segment in enumerate(segments)
-        ]
-        layout = Layout(segments, data, last, openmetrics=openmetrics)
-        for segment in segments:
-            segment.data = bytearray()
+        layout = await _assembled(segments, kept, old, last, openmetrics=openmetrics)
         self._labelling.forget()
         track = self._settings.track_timestamps_staleness
-        added = _added(segments, kept, old)
+        added = _added(layout, kept, old)
         if self._marked:
             return layout, _together(numbers), _Change(added=added)
         anew = [number for number in range(len(segments)) if number not in kept]
+        await asyncio.sleep(0)
         changed = reshaped(points, fresh, (new for number in anew for new, _ in _old(layout, number)))
         gone = [one for one in points if one.identity not in fresh] + changed
         gone = [one for one in gone if track or not before[one.identity].timed]
         change = _Change(gone, added, bool(changed) or clash(gone, fresh))
         return layout, _together(numbers), change
 
-    def _reusable(self, old: Layout, found: list[Family], lines: list[bytes]) -> dict[int, tuple[int, Numbers]]:
+    async def _reusable(self, old: Layout, found: list[Family], lines: list[bytes]) -> dict[int, tuple[int, Numbers]]:
         """Families whose lines are as they were: their places now, to those before and their numbers."""
         known = {segment.key: place for place, segment in enumerate(old.segments)}
         kept = {}
+        turns = Turns()
         for place, family in enumerate(found):
+            await turns.give()
             at = known.get(family.key)
             if at is None or family.key[0] in self._plain:
                 continue
             segment = old.segments[at]
             own = lines[family.first : family.last]
-            numbers = segment.lines.read(own) if segment.metadata == family.metadata else None
+            numbers = old.lines_of(at).read(own) if segment.metadata == family.metadata else None
             if numbers is not None:
                 kept[place] = at, numbers
         return kept
 
-    def _before(self, old: Layout | None, kept: set[int]) -> tuple[dict[Identity, Before], list[Old]]:
+    async def _before(self, old: Layout | None, kept: set[int]) -> tuple[dict[Identity, Before], list[Old]]:
         """What is known of the points of all segments but those that stay."""
         before: dict[Identity, Before] = {}
         points = []
+        turns = Turns()
         for number in range(len(old.segments)) if old is not None else ():
+            await turns.give()
             if number not in kept and old is not None:
                 for point, timed in _old(old, number):
                     before[point.identity] = point.before(timed=timed)
@@ -354,10 +353,28 @@ class Exposition:
         return Group(resource, (b"\x12" + varint(size) + _head, *metrics), items)
 
 
-def _lines(text: bytes) -> list[bytes]:
-    """The lines of a body, with an empty one at its end."""
-    lines = text.split(b"\n")
-    return [*lines, b""] if lines[-1] else lines
+async def _lines(text: bytes) -> list[bytes]:
+    """The lines of a body, with an empty one at its end, some at a time. Raises ExpositionError.
+
+    Lines of a few bytes cost many times their size, and long ones much time: neither is what exporters write.
+    """
+    count = text.count(b"\n")
+    if count > _MANY and len(text) < _SHORTEST * count:
+        raise ExpositionError(f"line {count}: {count} lines in {len(text)} bytes: they are too short to be series")
+    lines: list[bytes] = []
+    at = 0
+    while at < len(text):
+        end = text.rfind(b"\n", at, at + _PIECE) + 1 or text.find(b"\n", at) + 1 or len(text)
+        more = text[at:end].split(b"\n")
+        if end - at > LONGEST and (longest := max(map(len, more))) > LONGEST:
+            place = len(lines) + next(number for number, line in enumerate(more) if len(line) == longest)
+            raise ExpositionError(f"line {place + 1}: it has {longest} bytes, {LONGEST} are allowed")
+        if not more[-1]:
+            more.pop()
+        lines += more
+        at = end
+        await asyncio.sleep(0)
+    return [*lines, b""]
 
 
 def _old(layout: Layout, number: int) -> list[tuple[Old, bool]]:
@@ -393,15 +410,36 @@ def _together(numbers: list[Numbers]) -> Numbers:
     return Numbers(values, times, exemplars)
 
 
-def _added(segments: list[Segment], kept: dict[int, tuple[int, Numbers]], old: Layout | None) -> int:
+async def _assembled(
+    segments: list[Segment],
+    kept: dict[int, tuple[int, Numbers]],
+    old: Layout | None,
+    last: Mapping[int, Floats],
+    *,
+    openmetrics: bool,
+) -> Layout:
+    """A layout of new segments, and of old ones with what the old layout has of them."""
+    data, lines = [], []
+    turns = Turns()
+    for place, segment in enumerate(segments):
+        await turns.give()
+        if segment.lines is not None:
+            data.append(segment.data)
+            lines.append(segment.lines)
+        else:
+            assert old is not None
+            data.append(old.bytes_of(kept[place][0]))
+            lines.append(old.lines_of(kept[place][0]))
+    await asyncio.sleep(0)
+    return Layout(segments, lines, data, last, openmetrics=openmetrics)
+
+
+def _added(layout: Layout, kept: dict[int, tuple[int, Numbers]], old: Layout | None) -> int:
     """Samples of series that were not there before, and that are kept."""
-    known: set[bytes] = set()
-    if old is not None:
-        for segment in old.segments:
-            known.update(segment.lines.prefixes)
+    known = set(old.lines.prefixes) if old is not None else set()
     return sum(
-        segment.kept if not known else sum(prefix not in known for prefix in segment.kept_prefixes())
-        for place, segment in enumerate(segments)
+        segment.kept if not known else sum(prefix not in known for prefix in layout.kept_prefixes(place))
+        for place, segment in enumerate(layout.segments)
         if place not in kept
     )
 

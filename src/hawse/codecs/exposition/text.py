@@ -13,7 +13,7 @@ _EASY = re.compile(rb'([a-zA-Z_:][\w:]*)(?:\{((?:[a-zA-Z_]\w*="[^"\\]*",?)*)\})?
 _EASY_LABEL = re.compile(rb'(\w+)="([^"\\]*)"(,?)', re.ASCII)
 _NAME = re.compile(rb"[a-zA-Z_:][\w:]*", re.ASCII)
 _LABEL_NAME = re.compile(rb"[a-zA-Z_]\w*", re.ASCII)
-_QUOTED = re.compile(rb'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_QUOTED = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "\\": "\\", '"': '"'}
 _COMMENT = re.compile(
