@@ -122,6 +122,8 @@ def test_what_prometheus_stores_is_what_was_sent(peer, tmp_path, message):
         histograms = list(native(server))
     assert any(value == STALE for samples in found.values() for _, value in samples)
     exact = {labels: samples.pop()[1] for labels, samples in wanted.items() if dict(labels)["__name__"] == "exact"}
+    # Newer versions give the native histograms by remote read, too.
+    found = {labels: samples for labels, samples in found.items() if labels not in exact}
     assert found == {labels: samples for labels, samples in wanted.items() if labels not in exact}
     assert len(histograms) == len(exact) == 2
     for labels, count, total, buckets in histograms:
