@@ -30,6 +30,22 @@ class Part(NamedTuple):
     points: int
 
 
+class _Packed(NamedTuple):
+    """The slots of many segments: all numbers, where each segment's begin, and each slot's among those."""
+
+    numbers: NDArray[np.int32]
+    base: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+
+def _packed(segments: Sequence[Segment]) -> _Packed:
+    numbers = np.frombuffer(b"".join(segment.packed for segment in segments), np.int32)
+    bounds = np.frombuffer(b"".join(segment.bounds for segment in segments), np.uint32).astype(np.int64)
+    bounds = bounds.reshape(-1, len(SLOTS) + 1)
+    sizes = bounds[:, -1]
+    return _Packed(numbers, np.cumsum(sizes) - sizes, bounds)
+
+
 class Layout:
     """See the module. `data` is written into by `patch`: its users must be done before the next."""
 
@@ -48,7 +64,7 @@ class Layout:
         self.kept = sum(segment.kept for segment in segments)
         self._lines = np.cumsum([0, *(segment.line_count for segment in segments)])
         self._samples = np.cumsum([0, *(segment.samples for segment in segments)])
-        self._starts = np.cumsum([0, *(len(segment.slot("start_at")) // 4 for segment in segments)])
+        self._starts = np.cumsum([0, *(segment.starts for segment in segments)])
         self._arrange(data)
         self._join()
         slots = self._slots
@@ -97,24 +113,26 @@ class Layout:
         """The slots of all segments, with positions in `data` and samples of the whole body."""
         sizes = np.cumsum([0, *(sum(length for _, length in segment.chunks) for segment in self.segments)])
         shift = self._new - self._old[:-1]
+        packed = _packed(self.segments)
         self._slots: Arrays = {}
         for name in _POSITIONS:
-            found, counts = self._unpacked(name)
+            found, counts = self._unpacked(packed, name)
             found = found + np.repeat(sizes[:-1], counts)
             chunk = np.searchsorted(self._old, found, "right") - 1
             self._slots[name] = (found + shift[chunk]).astype(np.int32) if len(found) else found.astype(np.int32)
         none = self._samples[-1]  # behind the last sample there is a 0
         for name in _SAMPLES:
-            found, counts = self._unpacked(name)
+            found, counts = self._unpacked(packed, name)
             absent = none if name == "count_less" else -1
             moved = found + np.repeat(self._samples[:-1], counts)
             self._slots[name] = np.where(found < 0, absent, moved).astype(np.int32)
 
-    def _unpacked(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _unpacked(self, packed: "_Packed", name: str) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """A slot of all segments, and how many each has."""
-        parts = [segment.slot(name) for segment in self.segments]
-        found = np.frombuffer(b"".join(parts), np.int32).astype(np.int64)
-        return found, np.array([len(part) // 4 for part in parts], np.int64)
+        number = SLOTS.index(name)
+        counts = packed.bounds[:, number + 1] - packed.bounds[:, number]
+        first = packed.base + packed.bounds[:, number] - (np.cumsum(counts) - counts)
+        return packed.numbers[np.repeat(first, counts) + np.arange(counts.sum())].astype(np.int64), counts
 
     def _parts(self) -> list[Part]:
         times = np.sort(self._slots["time_at"])

@@ -34,7 +34,7 @@ class Before(NamedTuple):
 class Segment:
     """See the module. A target may have thousands of them, with a sample each: so little is kept."""
 
-    __slots__ = ("_bounds", "_packed", "chunks", "data", "dropped", "key", "line_count", "lines", "metadata", "samples")
+    __slots__ = ("bounds", "chunks", "data", "dropped", "key", "line_count", "lines", "metadata", "packed", "samples")
 
     def __init__(
         self,
@@ -61,18 +61,23 @@ class Segment:
         self.data = data
         self.dropped = dropped
         arrays = [np.array(getattr(slots, name), np.int32) for name in SLOTS]
-        self._packed = np.concatenate(arrays).tobytes()
-        self._bounds = struct.pack(f"<{len(SLOTS) + 1}I", *accumulate(map(len, arrays), initial=0))
+        self.packed = np.concatenate(arrays).tobytes()
+        self.bounds = struct.pack(f"<{len(SLOTS) + 1}I", *accumulate(map(len, arrays), initial=0))
 
     @property
     def kept(self) -> int:
         """How many samples are in it."""
         return self.samples - sum(self.dropped)
 
+    @property
+    def starts(self) -> int:
+        """How many points have a start."""
+        return len(self.slot("start_at")) // 4
+
     def slot(self, name: str) -> memoryview:
         """One of `Slots`, as 32-bit numbers."""
-        first, last = struct.unpack_from("<II", self._bounds, 4 * _INDEX[name])
-        return memoryview(self._packed)[4 * first : 4 * last]
+        first, last = struct.unpack_from("<II", self.bounds, 4 * _INDEX[name])
+        return memoryview(self.packed)[4 * first : 4 * last]
 
     def taken_over(self) -> None:
         """A Layout has it."""
