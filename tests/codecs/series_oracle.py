@@ -91,14 +91,20 @@ def expected(request, *, namespace="", suffixes=True, target_info=True, external
         latest = 0
         for scope in group.scope_metrics:
             for metric in scope.metrics:
-                got, gone, newest = of_metric(metric, scope.scope, identity, dict(external), namespace, suffixes, scope_labels)
+                got, gone, newest = of_metric(
+                    metric, scope.scope, identity, dict(external), namespace, suffixes, scope_labels
+                )
                 out += got
                 lost += gone
                 latest = max(latest, newest)
-        others = [(k, v) for k, v in resource.items() if k not in ("service.name", "service.namespace", "service.instance.id")]
+        others = [
+            (k, v) for k, v in resource.items() if k not in ("service.name", "service.namespace", "service.instance.id")
+        ]
         if target_info and others and any(identity.values()) and latest:
             name = f"{namespace}_target_info" if namespace else "target_info"
-            out.append((clean({**dict(external), **normal(others), **identity, "__name__": name}), 1.0, latest // 10**6))
+            out.append(
+                (clean({**dict(external), **normal(others), **identity, "__name__": name}), 1.0, latest // 10**6)
+            )
     return out, lost
 
 
@@ -119,7 +125,9 @@ def of_metric(metric, scope, identity, external, namespace, suffixes, scope_labe
     name = metric.name if own else name_of(metric, kind, type_, namespace, suffixes)
     if own and namespace:
         name = f"{namespace}_{name}"
-    if not name.strip("_") or (kind in ("sum", "histogram", "exponential_histogram") and data.aggregation_temporality != 2):
+    if not name.strip("_") or (
+        kind in ("sum", "histogram", "exponential_histogram") and data.aggregation_temporality != 2
+    ):
         return [], len(points), 0
     out, lost, latest = [], 0, 0
     for point in points:
@@ -218,7 +226,10 @@ def comparable(rows):
                 return STALE
             return "NaN" if math.isnan(value) else value
         if isinstance(value, dict):
-            return tuple((key, plain(item) if not isinstance(item, dict) else tuple(sorted(item.items()))) for key, item in value.items())
+            return tuple(
+                (key, plain(item) if not isinstance(item, dict) else tuple(sorted(item.items())))
+                for key, item in value.items()
+            )
         return value
 
     return sorted(((sorted(labels.items()), plain(value), time) for labels, value, time in rows), key=repr)
@@ -248,7 +259,11 @@ def requests(draw):
     request = ExportMetricsServiceRequest()
     for _ in range(draw(st.integers(1, 3))):
         group = request.resource_metrics.add()
-        _attributes(draw, group.resource.attributes, ["service.name", "service.namespace", "service.instance.id", "k8s.pod.name", "host"])
+        _attributes(
+            draw,
+            group.resource.attributes,
+            ["service.name", "service.namespace", "service.instance.id", "k8s.pod.name", "host"],
+        )
         for _ in range(draw(st.integers(0, 2))):
             scope = group.scope_metrics.add()
             scope.scope.name = draw(st.sampled_from(["", "lib"]))
