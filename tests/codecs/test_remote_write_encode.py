@@ -160,7 +160,9 @@ def scrape(time, values, layout="hawse", flags=0, start=1_600_000_000_000_000_00
                     "collector": begun + when + value + labels,
                 }[layout]
                 points.append(wire.field(1, point))
-            data = wire.field(7, b"\x10\x02\x18\x01" + b"".join(points)) if number % 2 else wire.field(5, b"".join(points))
+            data = (
+                wire.field(7, b"\x10\x02\x18\x01" + b"".join(points)) if number % 2 else wire.field(5, b"".join(points))
+            )
             told = wire.field(12, wire.encode_attribute("prometheus.type", "counter" if number % 2 else "gauge"))
             metrics.append(wire.field(2, wire.field(1, b"m%d_total" % number) + wire.field(2, b"Help.") + told + data))
         resource = Resource.of({"service.name": "job", "service.instance.id": "1:1", "k8s.pod.name": f"p{pod}"})
@@ -230,7 +232,9 @@ def histograms(turn):
             bucket_counts=[turn, at, 2 * turn + 1, 1], explicit_bounds=[0.5, 1, 2.5],
         )  # fmt: skip
         point.attributes.add(key="path").value.string_value = f"/{at}"
-        point = quantiles.summary.data_points.add(time_unix_nano=1_700_000_000_000_000_000, count=turn + 1, sum=turn + 0.5)
+        point = quantiles.summary.data_points.add(
+            time_unix_nano=1_700_000_000_000_000_000, count=turn + 1, sum=turn + 0.5
+        )
         point.attributes.add(key="path").value.string_value = f"/{at}"
         for quantile in (0.5, 0.99):
             point.quantile_values.add(quantile=quantile, value=turn + quantile)
@@ -312,7 +316,9 @@ def test_memory_is_bounded():
         group.resource.attributes.add(key="service.name").value.string_value = f"job{turn % 20}"
         data = group.scope_metrics.add().metrics.add(name="up").gauge
         for at in range(300):
-            data.data_points.add(as_int=turn, time_unix_nano=turn).attributes.add(key="k").value.string_value = f"{turn}-{at}"
+            data.data_points.add(as_int=turn, time_unix_nano=turn).attributes.add(
+                key="k"
+            ).value.string_value = f"{turn}-{at}"
         encoder.encode(decoded(request))
         assert encoder._cost + encoder._templates_cost <= 2_000_000
     assert encoder._cost > 0
@@ -388,7 +394,9 @@ def test_what_takes_long_is_done_in_steps(version):
 
 def test_between_two_steps_others_may_be_encoded():
     encoder = Encoder(Settings(target_info=False), 1, most=300_000)
-    batches = [scrape(1_700_000_000_000_000_000 + turn, lambda *at, turn=turn: float(turn), count=400) for turn in range(6)]
+    batches = [
+        scrape(1_700_000_000_000_000_000 + turn, lambda *at, turn=turn: float(turn), count=400) for turn in range(6)
+    ]
     under_way = [(batch, encoder.encoding(batch)) for batch in batches]
     done = {}
     while len(done) < len(batches):
