@@ -42,9 +42,9 @@ def lines(made, writer=None):
 def test_numbers_labels_and_time():
     def make(scope):
         gauge = scope.metrics.add(name="http.server.load", unit="s").gauge
-        gauge.data_points.add(as_double=0.5, time_unix_nano=NOW).attributes.add(key="http.method").value.string_value = (
-            'G"E\\T\n'
-        )
+        gauge.data_points.add(as_double=0.5, time_unix_nano=NOW).attributes.add(
+            key="http.method"
+        ).value.string_value = 'G"E\\T\n'
         gauge.data_points.add(as_int=12, time_unix_nano=NOW)
 
     got, headers, points, lost = lines(
@@ -60,7 +60,14 @@ def test_numbers_labels_and_time():
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(1e300, "1e+300"), (math.inf, "+Inf"), (-math.inf, "-Inf"), (math.nan, "NaN"), (1e15, "1000000000000000"), (-0.25, "-0.25")],
+    [
+        (1e300, "1e+300"),
+        (math.inf, "+Inf"),
+        (-math.inf, "-Inf"),
+        (math.nan, "NaN"),
+        (1e15, "1000000000000000"),
+        (-0.25, "-0.25"),
+    ],
 )
 def test_numbers(value, text):
     got, *_ = lines(batch(lambda scope: scope.metrics.add(name="x").gauge.data_points.add(as_double=value)))
@@ -91,6 +98,7 @@ def test_histograms_summaries_and_what_cannot_be_told():
 def test_what_is_remembered_is_bounded_and_does_no_harm():
     writer = Writer(most=5000)
     for turn in range(30):
+
         def make(scope, turn=turn):
             for at in range(5):
                 point = scope.metrics.add(name=f"m{at}").gauge.data_points.add(as_int=turn)
