@@ -329,7 +329,11 @@ def test_many_new_series_give_others_their_turn_and_keep_their_order():
                 ticks += 1
                 await asyncio.sleep(0)
 
-        batches = [metrics(gauges("a", range(8000), NOW)), metrics(gauges("a", [1], NOW + 1)), metrics(gauges("a", range(8000), NOW + 2))]
+        batches = [
+            metrics(gauges("a", range(8000), NOW)),
+            metrics(gauges("a", [1], NOW + 1)),
+            metrics(gauges("a", range(8000), NOW + 2)),
+        ]
         await asyncio.gather(*map(one, batches), tick())
         return [sum(request.items for request in requests) for requests in made], ticks
 
