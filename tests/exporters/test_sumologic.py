@@ -436,7 +436,11 @@ def test_a_line_that_is_refused_is_found():
 
 
 def test_what_can_be_no_line_is_told():
-    broken = Group(Resource(Resource.of({"_sourceName": "b"}).raw), (wire.field(2, wire.field(2, wire.field(5, wire.field(1, b"")))),), 1)
+    broken = Group(
+        Resource(Resource.of({"_sourceName": "b"}).raw),
+        (wire.field(2, wire.field(2, wire.field(5, wire.field(1, b"")))),),
+        1,
+    )
     outcomes, backend = sent(metrics(gauges("a", [1]), broken), metric_format="prometheus")
     assert outcomes == [None]
     assert backend.refused == [("b", 1, "no_name")]
