@@ -14,7 +14,14 @@ sys.path.insert(0, str(ROOT))
 from fuzz.targets import MODULES  # noqa: E402
 
 sys.path.remove(str(ROOT))
-RUNS = {"otlp_changed": 1200, "ottl": 2000, "container_log": 1200, "configuration": 600, "http_server": 1500, "series": 1500}
+RUNS = {
+    "otlp_changed": 1200,
+    "ottl": 2000,
+    "container_log": 1200,
+    "configuration": 600,
+    "http_server": 1500,
+    "series": 1500,
+}
 
 
 @pytest.mark.parametrize("name", MODULES)
