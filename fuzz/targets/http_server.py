@@ -101,8 +101,9 @@ def _make() -> Listener:
     listener = Listener(_SETTINGS, "fuzz")
     sink = _Sink()
     context: Any = _Context()
-    otlp = Otlp(OtlpConfig(protocols=Protocols(http=HttpConfig())), context, dict.fromkeys(Signal, sink))
-    routes = {("POST", f"/v1/{signal}"): otlp._handler(signal) for signal in Signal}
+    http = HttpConfig()
+    otlp = Otlp(OtlpConfig(protocols=Protocols(http=http)), context, dict.fromkeys(Signal, sink))
+    routes = {("POST", f"/v1/{signal}"): otlp._handler(signal, http) for signal in Signal}
     listener.routes.add(Mount("fuzz", _SETTINGS), {**routes, ("*", "/echo/*"): _echo}, "here", "fuzz")
     return listener
 

@@ -9,9 +9,8 @@ refuse the request.
 from functools import cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from hawse.codecs.descriptors import classes
 
-# message: number type name, …; `*` repeated, `|x` member of the oneof x.
 _TABLE = """\
 BucketSpan: 1 sint32 offset, 2 uint32 length
 Histogram: 1 uint64 count_int|count, 2 double count_float|count, 3 double sum, 4 sint32 schema,
@@ -38,37 +37,10 @@ GAUGE_HINT = 3  # Histogram.ResetHint of a histogram that may go down
 
 
 @cache
+def _classes() -> dict[str, Any]:
+    return classes("hawse.remote_write", _TABLE)
+
+
 def message(name: str) -> Any:
     """The class of a message by its name in the table; those of version 1.0 end in 1, of 2.0 in 2."""
-    return message_factory.GetMessageClass(_pool().FindMessageTypeByName(f"hawse.remote_write.{name}"))
-
-
-@cache
-def _pool() -> descriptor_pool.DescriptorPool:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="hawse.remote_write.proto", package="hawse.remote_write", syntax="proto3"
-    )
-    for line in _TABLE.replace(",\n   ", ",").replace(":\n   ", ":").splitlines():
-        name, _, fields = line.partition(":")
-        made = file.message_type.add(name=name)
-        for text in fields.split(","):
-            _add(made, *text.split())
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool
-
-
-def _add(made: descriptor_pb2.DescriptorProto, number: str, type_: str, text: str) -> None:
-    name, _, oneof = text.rstrip("*").partition("|")
-    field = made.field.add(name=name, number=int(number))
-    field.label = field.LABEL_REPEATED if text.endswith("*") else field.LABEL_OPTIONAL
-    if type_[0].isupper():
-        field.type, field.type_name = field.TYPE_MESSAGE, f".hawse.remote_write.{type_}"
-    else:
-        field.type = descriptor_pb2.FieldDescriptorProto.Type.Value(f"TYPE_{type_.upper()}")
-    if oneof:
-        known = [one.name for one in made.oneof_decl]
-        if oneof not in known:
-            made.oneof_decl.add(name=oneof)
-            known.append(oneof)
-        field.oneof_index = known.index(oneof)
+    return _classes()[name]
