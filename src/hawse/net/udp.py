@@ -36,8 +36,8 @@ class UdpConfig(Section, frozen=True):
 
     endpoint: str
     queue_size: Annotated[int, Meta(ge=1, description="Datagrams that wait at most; those above are dropped.")] = 1000
-    max_packet_size: Annotated[ByteSize, Meta(ge=1, description="Largest datagram; larger ones are dropped.")] = (
-        ByteSize(65_000)
+    max_packet_size: Annotated[ByteSize, Meta(description="Largest datagram; larger ones are dropped.")] = ByteSize(
+        65_000
     )
     workers: Annotated[int, Meta(ge=1, description="How many batches may be on their way at the same time.")] = 10
     socket_buffer_size: Annotated[
@@ -49,6 +49,8 @@ class UdpConfig(Section, frozen=True):
             split_endpoint(self.endpoint)
         except ValueError as error:
             yield Problem("endpoint", str(error), 'write "host:port", such as "0.0.0.0:6831"')
+        if not self.max_packet_size:
+            yield Problem("max_packet_size", "a datagram has a byte at least", "leave the key out for 65000")
 
 
 class Datagram(NamedTuple):
