@@ -33,6 +33,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.EXPORTER: {
         "debug": "hawse.exporters.debug",
         "file": "hawse.exporters.file",
+        "loadbalancing": "hawse.exporters.loadbalancing",
         "otlp": "hawse.exporters.otlp",
         "otlphttp": "hawse.exporters.otlphttp",
         "prometheusremotewrite": "hawse.exporters.prometheusremotewrite",

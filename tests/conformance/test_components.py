@@ -41,6 +41,7 @@ MINIMAL = {
     ("processor", "sumologic"): {},
     ("exporter", "debug"): {},
     ("exporter", "file"): {"path": "{tmp}/out.json"},
+    ("exporter", "loadbalancing"): {"resolver": {"static": {"hostnames": ["127.0.0.1:1"]}}},
     ("exporter", "otlp"): {"endpoint": "127.0.0.1:1"},
     ("exporter", "otlphttp"): {"endpoint": "http://127.0.0.1:1"},
     ("exporter", "prometheusremotewrite"): {"endpoint": "http://127.0.0.1:1/api/v1/write"},

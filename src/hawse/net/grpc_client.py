@@ -123,17 +123,30 @@ def compressed(parts: Iterable[Buffer], compression: str, level: int = 1) -> byt
     return compress(parts, compression, level)
 
 
+def client_tls(settings: GrpcClientConfig) -> ClientTLS:
+    """TLS for clients of these settings. Raises HawseError naming the file that cannot be used."""
+    tls = ClientTLS(settings.tls, ("h2",))
+    tls.context()
+    return tls
+
+
 class GrpcClient:
     """Unary calls to `settings.endpoint`. All network failures are Busy, with a reason that names host and port."""
 
-    def __init__(self, settings: GrpcClientConfig, *, max_response_size: int = 4 << 20, connections: int = 4) -> None:
-        """Raises HawseError if files of the TLS settings cannot be used."""
+    def __init__(
+        self,
+        settings: GrpcClientConfig,
+        *,
+        max_response_size: int = 4 << 20,
+        connections: int = 4,
+        tls: ClientTLS | None = None,
+    ) -> None:
+        """`tls` is shared with other clients. Raises HawseError if files of the TLS settings cannot be used."""
         host, port, secure = settings.target
         self._settings = settings
         self._limit = max_response_size
-        self._tls = ClientTLS(settings.tls, ("h2",)) if secure else None
-        if self._tls is not None:
-            self._tls.context()  # what is wrong with its files is told now
+        self._tls = (tls or client_tls(settings)) if secure else None
+        self._context = self._tls.context() if self._tls is not None else None
         keepalive = settings.keepalive
         self._channel = Channel(
             host,
@@ -163,9 +176,14 @@ class GrpcClient:
         self._secrets, changed = credentials.reread(self._secrets)
         self._blocks.clear()
         files = self._tls.renew() if self._tls is not None else []
-        if files:
+        if self._tls is not None and self._tls.context() is not self._context:
+            self._context = self._tls.context()
             self._channel.hang_up()
         return credentials.told(changed + files, self._secrets, self._settings.tls)
+
+    def retire(self) -> None:
+        """Let calls under way end, and hang up: there are to be no more."""
+        self._channel.retire()
 
     async def close(self) -> None:
         """Close all connections."""

@@ -8,6 +8,7 @@ from hawse.codecs import otlp
 from hawse.component import Busy, Connects, Need, Reads, Refused, Request, TooLarge
 from hawse.net.grpc import Code, GrpcError, retry_delay
 from hawse.net.grpc_client import GrpcClient, GrpcClientConfig, GrpcTLS, compressed
+from hawse.net.tls import ClientTLS
 from hawse.wire import WireError
 
 # What the specification names as worth trying again ("Retryable" in its table of codes), and what an administrator
@@ -35,11 +36,20 @@ def encoding_of(request: Request) -> str:
 class Destination:
     """One server of OTLP/gRPC. `rejected` is told of partial successes: signal, items, message, who."""
 
-    def __init__(self, config: GrpcClientConfig, rejected: Callable[[Signal, int, str, str], None]) -> None:
-        """Raises HawseError if files of the TLS settings cannot be used."""
-        self._client = GrpcClient(config, max_response_size=1 << 20)
+    def __init__(
+        self,
+        config: GrpcClientConfig,
+        rejected: Callable[[Signal, int, str, str], None],
+        tls: ClientTLS | None = None,
+    ) -> None:
+        """`tls` is shared with other destinations. Raises HawseError if files of the TLS settings cannot be used."""
+        self._client = GrpcClient(config, max_response_size=1 << 20, tls=tls)
         self._note_rejected = rejected
         self.name = self._client.name
+
+    def retire(self) -> None:
+        """Let requests under way end, and hang up: there are to be no more."""
+        self._client.retire()
 
     async def close(self) -> None:
         """Close the connections."""

@@ -40,7 +40,7 @@ class Channel:
         self._connections: list[Http2Client] = []
         self._connecting = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._closed = False
+        self._closed = self._retired = False
         self.name = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     async def call(self, fields: bytes, body: bytes, *, limit: int, timeout: float) -> Answer:
@@ -76,6 +76,11 @@ class Channel:
         for connection in list(self._connections):
             connection.drain("its certificates have changed")
 
+    def retire(self) -> None:
+        """Let calls under way end, and hang up: there are to be no more."""
+        self._retired = True
+        self._on_change()
+
     async def close(self) -> None:
         """Close all connections. Calls under way, and later ones, are Busy."""
         self._closed = True
@@ -109,7 +114,16 @@ class Channel:
 
     def _on_change(self) -> None:
         self._connections = [one for one in self._connections if one.usable or one.busy]
+        for connection in self._connections if self._retired else ():
+            if connection.usable and not connection.busy:
+                asyncio.get_running_loop().call_soon(self._hang_up_idle)
+                break
         self._changed.set()
+
+    def _hang_up_idle(self) -> None:
+        for connection in list(self._connections):
+            if not connection.busy:
+                connection.drain("there is nothing more to send")
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
