@@ -19,6 +19,7 @@ MODULES = {
     "compression": "compression",
     "http_server": "http_server",
     "http2_server": "http2",
+    "grpc_client": "grpc_client",
     "http_client": "http_client",
     "http_source": "http_source",
     "selectors": "http_source",

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import cramjam
+
 from fuzz.targets import Target, table
 from hawse.net.compression import Malformed, TooLarge, compress, decompress
 
@@ -29,6 +31,9 @@ def _seeds() -> Iterator[bytes]:
             yield bytes((number, 5)) + packed
     member = compress([b"two"], "gzip")
     yield b"\0\x16" + member + member
+    framed = bytes(cramjam.snappy.compress(b"some text, some text, some text" * 3000))
+    yield b"\x08\x16" + framed
+    yield b"\x08\x16" + framed + b"\x80\3\0\0abc" + framed
     frame = compress([b"two"], "zstd")
     yield b"\1\x16" + frame + b"\x50\x2a\x4d\x18\3\0\0\0abc" + frame
 
@@ -40,6 +45,8 @@ _WORDS = [
     b"\x50\x2a\x4d\x18",
     b"\xff\xff\xff\xff",
     b"\0\0\xff\xff",
+    b"\xff\6\0\0sNaPpY",
+    b"\1\7\0\0",
 ]
 
 TARGETS = table(Target("compression", _run, _seeds, _WORDS, 2048))
