@@ -174,7 +174,7 @@ def test_room_for_series_comes_back_when_samples_go(tmp_path):
 def test_a_store_without_metrics_gets_them(tmp_path, monkeypatch):
     path = tmp_path / "s.db"
     monkeypatch.setattr(schema, "VERSION", 1)
-    monkeypatch.setattr(schema, "METRICS", "")
+    monkeypatch.setattr(schema, "_SINCE", {})
     open_for_writing(path).close()
     monkeypatch.undo()
     store = Store(path, Limits())

@@ -249,7 +249,9 @@ def test_groups_of_other_signals(tmp_path):
     store = Store(tmp_path / "s.db", Limits())
     for n in range(3):
         store.append(
-            [], [ItemGroup(Signal.METRICS if n % 2 else Signal.TRACES, {"service.name": f"s{n}"}, n + 1, b"raw")], 5 + n
+            [],
+            [ItemGroup(Signal.METRICS if n % 2 else Signal.TRACES, {"service.name": f"s{n}"}, n + 1, b"raw", "text/x")],
+            5 + n,
         )
     store.close()
     ask = Ask(tmp_path / "s.db")

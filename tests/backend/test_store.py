@@ -118,7 +118,7 @@ def test_age_and_other_signals_expire_oldest_first(tmp_path):
     store = Store(path, Limits(max_age=10))
     try:
         filled(store, 3, now=100 * second)
-        store.append([], [ItemGroup(Signal.TRACES, {"t": 1}, 7, b"data")], 105 * second)
+        store.append([], [ItemGroup(Signal.TRACES, {"t": 1}, 7, b"data", "text/x")], 105 * second)
         store.expire(109 * second)
         assert store.totals[Signal.LOGS].expired == 0
         store.expire(111 * second)

@@ -11,6 +11,7 @@ from hawse.backend.columns import LATEST
 from hawse.backend.conditions import Mistake, last, moment, number
 from hawse.backend.metrics.questions import QUESTIONS
 from hawse.backend.reader import Reader, TimedOut
+from hawse.backend.traces import questions as traces
 from hawse.values import Duration
 
 Query = Mapping[str, list[str]]
@@ -55,6 +56,8 @@ def answer(reader: Reader, question: Question) -> Answer:
         return ask(reader, question.query, time.monotonic() + question.seconds)
     except (Mistake, counts.TooManyGroups) as error:
         return failure(400, str(error))
+    except traces.Missing as error:
+        return failure(404, str(error))
     except TimedOut:
         return failure(504, f"the search took longer than {question.seconds:g} s; give it more conditions or less time")
     finally:
@@ -198,7 +201,7 @@ def _id(asked: Query, name: str, default: int) -> int:
     return min(int(text), LATEST) if text else default
 
 
-def _about_metrics(ask: Callable[[Reader, Query, float], dict[str, Any]]) -> Callable[[Reader, Query, float], Answer]:
+def _plain(ask: Callable[[Reader, Query, float], Any]) -> Callable[[Reader, Query, float], Answer]:
     return lambda reader, asked, until: _json(ask(reader, asked, until))
 
 
@@ -212,7 +215,7 @@ _ANSWERS: dict[str, Callable[[Reader, Query, float], Answer]] = {
     "fields": _fields,
     "groups": _groups,
     "dump": _dump,
-    **{name: _about_metrics(ask) for name, ask in QUESTIONS.items()},
+    **{name: _plain(ask) for name, ask in (*QUESTIONS.items(), *traces.QUESTIONS.items())},
 }
 
 __all__ = ["Answer", "Question", "answer", "failure", "moment"]

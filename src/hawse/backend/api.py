@@ -11,6 +11,7 @@ from hawse.backend.faults import Faults
 from hawse.backend.metrics.questions import QUESTIONS
 from hawse.backend.searchers import Searchers
 from hawse.backend.status import Status
+from hawse.backend.traces import questions as traces
 from hawse.net.http import Handler, HttpError, Request, Response, StreamResponse
 
 _JSON = "application/json; charset=utf-8"
@@ -31,7 +32,7 @@ _QUESTIONS = {
     "logs/rates": "rates",
     "fields": "fields",
     "groups": "groups",
-    **{name: name for name in QUESTIONS},
+    **{name: name for name in (*QUESTIONS, *traces.QUESTIONS)},
 }
 
 

@@ -164,6 +164,11 @@ class Columns:
             self._bodies = [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         return self._bodies
 
+    def mentions(self, text: str) -> bool:
+        """Whether anything beside the bodies has a text, in small or in capital letters."""
+        packed = self._packed[4]
+        return bool(packed) and text.lower().encode() in decompress(packed).lower()
+
     def others(self, index: int) -> Extra:
         """What else the record has."""
         if self._extras is None:

@@ -18,6 +18,7 @@ from hawse.backend.columns import Lot
 from hawse.backend.metrics.registry import Registry
 from hawse.backend.metrics.samples import Samples, joined
 from hawse.backend.store import ItemGroup, Store, problem
+from hawse.backend.traces.spans import SpanLot
 from hawse.batch import Signal
 from hawse.component import Busy, Refused
 from hawse.diagnostics import HawseError
@@ -35,6 +36,7 @@ class Arrival(msgspec.Struct):
     lots: list[Lot] = []
     groups: list[ItemGroup] = []
     samples: Samples | None = None
+    spans: list[SpanLot] = []
 
 
 Decode = Callable[[Registry], Arrival]
@@ -133,11 +135,13 @@ class Intake:
         lots: list[Lot] = []
         groups: list[ItemGroup] = []
         samples: list[Samples] = []
+        spans: list[SpanLot] = []
         for waiting in together:
             try:
                 arrival = waiting.decode(self._store.registry)
                 lots += arrival.lots
                 groups += arrival.groups
+                spans += arrival.spans
                 if arrival.samples is not None:
                     samples.append(arrival.samples)
                     waiting.rejected = arrival.samples.rejected
@@ -146,9 +150,9 @@ class Intake:
             except Exception as error:
                 log.exception("a request could not be decoded")
                 waiting.failure = error
-        if lots or groups or samples:
+        if lots or groups or samples or spans:
             all_samples = joined(samples) if samples else None
-            failure = self._attempt(lambda: self._store.append(lots, groups, time.time_ns(), all_samples))
+            failure = self._attempt(lambda: self._store.append(lots, groups, time.time_ns(), all_samples, spans))
             for waiting in together:
                 waiting.failure = waiting.failure or failure
         by_loop: dict[asyncio.AbstractEventLoop, list[_Waiting]] = {}

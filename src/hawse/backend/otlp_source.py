@@ -10,14 +10,14 @@ from hawse.backend.columns import Extra, Lot
 from hawse.backend.intake import Arrival
 from hawse.backend.metrics.points import Decoder
 from hawse.backend.metrics.registry import Registry
-from hawse.backend.store import ItemGroup
+from hawse.backend.traces import spans
 from hawse.batch import Batch, Group, Signal
 from hawse.codecs import otlp
 from hawse.codecs.otlp_records import LogRecord, bodies, log_records
 
 PROTOBUF = "application/x-protobuf"
 JSON = "application/json"
-_MOST_POINTS = 2_000_000  # of a request, and what is around them: a point may be of two bytes
+_MOST_ITEMS = 2_000_000  # points or spans of a request, and what is around them: one may be of two bytes
 
 
 def arrival(signal: Signal, content_type: str, body: bytes, peer: str, registry: Registry) -> Arrival:
@@ -26,7 +26,7 @@ def arrival(signal: Signal, content_type: str, body: bytes, peer: str, registry:
         from hawse.codecs import otlp_json
 
         return of_batch(otlp_json.decode(signal, body, peer), registry)
-    most = _MOST_POINTS if signal is Signal.METRICS else 1 << 62
+    most = 1 << 62 if signal is Signal.LOGS else _MOST_ITEMS
     return of_batch(otlp.decode(signal, body, peer, most), registry)
 
 
@@ -39,12 +39,7 @@ def of_batch(batch: Batch, registry: Registry) -> Arrival:
         for group in batch.groups:
             decoder.read(group)
         return Arrival(samples=decoder.samples())
-    return Arrival(
-        groups=[
-            ItemGroup(batch.signal, group.resource.attributes, group.items, b"".join(group.scopes))
-            for group in batch.groups
-        ]
-    )
+    return Arrival(spans=[spans.read(group) for group in batch.groups if group.items])
 
 
 def _lot(group: Group) -> Lot:

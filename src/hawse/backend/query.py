@@ -61,7 +61,8 @@ def record(reader: Reader, chunk: Chunk, place: int, resource: int, body_limit: 
     return found
 
 
-def _records(reader: Reader, picked: Iterable[tuple[Chunk, int]], body_limit: int = 0) -> Iterator[dict[str, Any]]:
+def records(reader: Reader, picked: Iterable[tuple[Chunk, int]], body_limit: int = 0) -> Iterator[dict[str, Any]]:
+    """Records at their places in chunks, each with all its fields."""
     resources: dict[int, list[int]] = {}
     for chunk, place in picked:
         if chunk.id not in resources:
@@ -112,7 +113,7 @@ def search(
     chunks.close()
     more = not complete or len(picked) == limit
     return {
-        "records": list(_records(reader, picked, body_limit)),
+        "records": list(records(reader, picked, body_limit)),
         "next": f"{last.time}-{last.id}" if more else None,
         "complete": complete,
     }
@@ -151,8 +152,8 @@ def tail(reader: Reader, asked: Search, after: int, limit: int, until: float, bo
         picked += [(chunk, place) for place in reversed(places)]
         if len(picked) >= limit or chunk.id <= after:
             break
-    records = list(_records(reader, picked[:limit], body_limit))
-    return {"records": records, "last": newest, "skipped": len(picked) > limit}
+    found = list(records(reader, picked[:limit], body_limit))
+    return {"records": found, "last": newest, "skipped": len(picked) > limit}
 
 
 def one(reader: Reader, number: int) -> dict[str, Any] | None:
@@ -160,7 +161,7 @@ def one(reader: Reader, number: int) -> dict[str, Any] | None:
     chunk = next(reader.chunks("id <= ?", (number,), "id DESC LIMIT 1"), None)
     if chunk is None or number >= chunk.id + chunk.items:
         return None
-    return next(_records(reader, [(chunk, number - chunk.id)]))
+    return next(records(reader, [(chunk, number - chunk.id)]))
 
 
 def dump(reader: Reader, asked: Search, after: int, most_bytes: int, until: float) -> tuple[bytes, int]:
@@ -178,7 +179,7 @@ def dump(reader: Reader, asked: Search, after: int, most_bytes: int, until: floa
             if last == after:
                 raise
             return b"".join(lines), last
-        new = [msgspec.json.encode(found) + b"\n" for found in _records(reader, ((chunk, place) for place in places))]
+        new = [msgspec.json.encode(found) + b"\n" for found in records(reader, ((chunk, place) for place in places))]
         lines += new
         size += sum(map(len, new))
         last = chunk.id + chunk.items - 1
@@ -234,4 +235,4 @@ def groups(reader: Reader, signal: str, before: int, limit: int) -> dict[str, An
     return {"groups": found, "next": str(rows[-1][0]) if len(rows) == limit else None}
 
 
-__all__ = ["Cursor", "dump", "field_names", "groups", "one", "search", "tail"]
+__all__ = ["Cursor", "dump", "field_names", "groups", "one", "records", "search", "tail"]

@@ -8,7 +8,7 @@ from typing import IO
 
 from hawse.diagnostics import HawseError
 
-VERSION = 2
+VERSION = 3
 _MAGIC = b"SQLite format 3\0"
 PAGE = 4096
 
@@ -67,6 +67,23 @@ CREATE INDEX sample_chunk_series ON sample_chunk (last_series, first_series, max
 CREATE INDEX sample_chunk_new ON sample_chunk (id) WHERE level = 0;
 """
 
+# Since version 3. A span_chunk's columns are what traces/spans.py packs: spans as they came (level 0), or in the order
+# of traces (level 1). `hashes` are those of the traces, ascending; span_run says which resources a chunk has.
+TRACES = """
+CREATE TABLE span_chunk (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, level INTEGER NOT NULL, items INTEGER NOT NULL, received INTEGER NOT NULL,
+  min_time INTEGER NOT NULL, max_time INTEGER NOT NULL, size INTEGER NOT NULL, bytes INTEGER NOT NULL,
+  hashes BLOB NOT NULL, columns BLOB NOT NULL, names BLOB NOT NULL, spans BLOB NOT NULL
+);
+CREATE INDEX span_chunk_time ON span_chunk (max_time, id);
+CREATE INDEX span_chunk_received ON span_chunk (received, id);
+CREATE INDEX span_chunk_new ON span_chunk (items, bytes) WHERE level = 0;
+CREATE TABLE span_run (
+  chunk INTEGER NOT NULL, resource INTEGER NOT NULL, PRIMARY KEY (chunk, resource)
+) WITHOUT ROWID;
+"""
+_SINCE = {2: METRICS, 3: TRACES}  # what a version added
+
 
 def prepare(path: Path) -> None:
     """Make the file if it is not there, readable for us alone: what arrives may be confidential.
@@ -123,7 +140,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        if version not in {1, VERSION} and (version or tables):
+        if not (1 <= version <= VERSION) and (version or tables):
             raise _foreign(path, f"it has version {version}, this program writes {VERSION}")
         # NORMAL loses nothing to a killed process; a power failure may cost the last moments.
         connection.executescript(
@@ -131,7 +148,8 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
             "PRAGMA journal_size_limit=33554432; PRAGMA cache_size=-8192; PRAGMA busy_timeout=10000;"
         )
         if version != VERSION:
-            schema = METRICS if tables else _SCHEMA + METRICS
+            schema = "" if tables else _SCHEMA
+            schema += "".join(sql for since, sql in _SINCE.items() if since > version)
             connection.executescript(f"BEGIN; {schema} PRAGMA user_version={VERSION}; COMMIT;")
     except (sqlite3.DatabaseError, OSError) as error:
         if connection is not None:

@@ -113,7 +113,7 @@ class Backend:
 
     async def ask(self, name: str, query: Query | None = None) -> Any:
         """What GET /api/v1/logs/NAME?QUERY answers (`search`, `count`, `values`, …), or, for a NAME that begins with
-        `metrics/`, GET /api/v1/NAME?QUERY. Raises ValueError for errors.
+        `metrics/` or `traces/`, GET /api/v1/NAME?QUERY. Raises ValueError for errors.
         """
         return msgspec.json.decode((await self._ask(name, query))[0])
 
@@ -126,6 +126,16 @@ class Backend:
         """The series that a selector wants, with their samples: `await backend.samples('up{job="web"}')`."""
         found: list[dict[str, Any]] = (await self.ask("metrics/samples", {"match": match, **(query or {})}))["series"]
         return found
+
+    async def spans(self, query: Query | None = None) -> int:
+        """How many spans match: `await backend.spans({"service": "web", "kind": "server"})`."""
+        found: int = (await self.ask("traces/count", query))["count"]
+        return found
+
+    async def trace(self, trace_id: str) -> list[dict[str, Any]]:
+        """The spans of a trace by their start, each with all that was sent of it, and its resource's attributes."""
+        found = await self.ask("traces/trace", {"trace_id": trace_id, "limit": "50000"})
+        return [{**span, "resource": found["resources"][span["resource"]]} for span in found["items"]]
 
     async def records(self, query: Query | None = None) -> list[dict[str, Any]]:
         """All records that match, with all their fields, in the order in which they arrived."""

@@ -16,6 +16,8 @@ from hawse.backend.columns import LATEST, Lot, clamped, compress, pack, pieces
 from hawse.backend.metrics.registry import Registry
 from hawse.backend.metrics.samples import SampleRows, Samples
 from hawse.backend.schema import PAGE, Lock, open_for_writing, prepare
+from hawse.backend.traces.rows import SpanRows
+from hawse.backend.traces.spans import SpanLot, joined
 from hawse.batch import Signal
 
 _ATTRIBUTE_NAMES = 10_000  # names of record attributes that are remembered; a stranger may send a new one each time
@@ -33,15 +35,13 @@ class Limits(msgspec.Struct, frozen=True):
 
 
 class ItemGroup(msgspec.Struct, gc=False):
-    """What is kept as it came: spans of one resource (`format` is `otlp`, `data` the ResourceSpans message without
-    the resource), or metrics in a format that is not decoded (the media type).
-    """
+    """What is kept as it came, since it is in a format that is not decoded. `format` is the media type."""
 
     signal: Signal
     resource: Mapping[str, Any]
     items: int
     data: bytes
-    format: str = "otlp"
+    format: str
 
 
 class Total(msgspec.Struct):
@@ -68,6 +68,7 @@ class Store:
             raise
         self.registry = Registry(self._connection, limits.max_series)
         self._sample_rows = SampleRows(self._connection)
+        self._span_rows = SpanRows(self._connection)
         self._load()
 
     def _load(self) -> None:
@@ -79,6 +80,7 @@ class Store:
         self._expired_since_sweep = 0
         self._samples_expired = False
         self._sample_rows.load()
+        self._span_rows.load()
         for _, received, samples in self._sample_rows.level_0():
             self.registry.seen(samples.series, received)
 
@@ -97,7 +99,12 @@ class Store:
     # --- append -------------------------------------------------------------------------------------------------
 
     def append(
-        self, lots: Sequence[Lot], groups: Iterable[ItemGroup], received: int, samples: Samples | None = None
+        self,
+        lots: Sequence[Lot],
+        groups: Iterable[ItemGroup],
+        received: int,
+        samples: Samples | None = None,
+        spans: Sequence[SpanLot] = (),
     ) -> None:
         """Add all or nothing, making room first. `received` is Unix nanoseconds. Raises sqlite3.Error.
 
@@ -111,6 +118,7 @@ class Store:
             rows = [(group, compress(group.data)) for group in groups]
             incoming = sum(size for _, _, size in chunks) + sum(len(data) for _, data in rows)
             incoming += 8 * len(samples) if samples else 0
+            incoming += sum(int(lot.spans.columns["length"].sum()) for lot in spans) // 2
             self._make_room(incoming, sum(len(lot.bodies) for lot in lots), received)
             for piece, columns, size in chunks:
                 self._insert_chunk(piece, columns, size, received)
@@ -118,6 +126,8 @@ class Store:
                 self._insert_group(group, data, received)
             if samples is not None and len(samples):
                 self._insert_samples(samples, received)
+            if spans:
+                self._insert_spans(spans, received)
             self._connection.execute("UPDATE next_id SET id = ?", (self._next,))
 
     @contextmanager
@@ -194,6 +204,14 @@ class Store:
         self.totals[Signal.METRICS].accepted += samples.points
         self.totals[Signal.METRICS].accepted_bytes += 16 * len(samples)
 
+    def _insert_spans(self, lots: Sequence[SpanLot], received: int) -> None:
+        for lot in lots:
+            lot.spans.columns["resource"] = np.full(len(lot.spans), self._resource(lot.resource), "<u4")
+        spans = joined([lot.spans for lot in lots])
+        self._span_rows.insert(spans, received)
+        self.totals[Signal.TRACES].accepted += len(spans)
+        self.totals[Signal.TRACES].accepted_bytes += int(spans.columns["length"].sum())
+
     def _resource(self, attributes: Mapping[str, Any]) -> int:
         """The number of a resource; the same attributes, in whatever order, are the same resource."""
         text = _json.encode(attributes).decode()
@@ -259,6 +277,9 @@ class Store:
         self._connection.execute(f"DELETE FROM {table} WHERE id = ?", (number,))  # noqa: S608 - constants
         if table == "chunk":
             self._connection.execute("DELETE FROM run WHERE chunk = ?", (number,))
+        if table == "span_chunk":
+            self._connection.execute("DELETE FROM span_run WHERE chunk = ?", (number,))
+            self._span_rows.load()
         if table == "sample_chunk":
             self._sample_rows.load()
             self._samples_expired = True
@@ -286,7 +307,8 @@ class Store:
         self._resources.clear()
         first(
             "DELETE FROM resource WHERE id NOT IN "
-            "(SELECT resource FROM run UNION SELECT resource FROM item_group UNION SELECT resource FROM series)"
+            "(SELECT resource FROM run UNION SELECT resource FROM item_group UNION SELECT resource FROM series"
+            " UNION SELECT resource FROM span_run)"
         )
 
 
@@ -295,6 +317,7 @@ _TABLES = {
     "chunk": "items, 'logs'",
     "item_group": "items, signal",
     "sample_chunk": "points, 'metrics'",
+    "span_chunk": "items, 'traces'",
 }
 _LOGS_ONLY = ("chunk",)
 
