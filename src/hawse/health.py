@@ -111,6 +111,11 @@ class Health:
 
     # --- asked
 
+    @property
+    def ends(self) -> bool:
+        """Whether the process drains: what waits for more to come need wait no longer."""
+        return self._stopping
+
     def liveness(self, stuck_after: float) -> tuple[bool, list[Condition]]:
         """Whether nothing is stuck for longer than so many seconds, and how every component is doing."""
         found = [(one.component, *one.judge(stuck_after)) for one in self._progress.values()]

@@ -22,13 +22,16 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",
     },
     Kind.PROCESSOR: {
+        "cascading_filter": "hawse.processors.cascading_filter",
         "dropbuckets": "hawse.processors.dropbuckets",
         "filter": "hawse.processors.filter",
         "groupbyattrs": "hawse.processors.groupbyattrs",
         "k8sattributes": "hawse.processors.k8sattributes",
+        "probabilistic_sampler": "hawse.processors.probabilistic_sampler",
         "resource": "hawse.processors.resource",
         "source": "hawse.processors.source",
         "sumologic": "hawse.processors.sumologic",
+        "tail_sampling": "hawse.processors.tail_sampling",
     },
     Kind.EXPORTER: {
         "debug": "hawse.exporters.debug",

@@ -31,14 +31,20 @@ MINIMAL = {
     ("receiver", "prometheus"): {
         "config": {"scrape_configs": [{"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]}]}
     },
+    ("processor", "cascading_filter"): {"acknowledge": "received"},
     ("processor", "dropbuckets"): {},
     ("processor", "groupbyattrs"): {"keys": ["pod"]},
     ("processor", "filter"): {"metrics": {"metric": ['name == "up"']}},
     ("receiver", "prometheusremotewrite"): {"endpoint": "127.0.0.1:0"},
     ("processor", "k8sattributes"): {"auth_type": "kubeConfig", "kube_config_path": "{tmp}/kubeconfig"},
+    ("processor", "probabilistic_sampler"): {"sampling_percentage": 10},
     ("processor", "resource"): {"attributes": [{"key": "a", "value": "b", "action": "upsert"}]},
     ("processor", "source"): {},
     ("processor", "sumologic"): {},
+    ("processor", "tail_sampling"): {
+        "acknowledge": "received",
+        "policies": [{"name": "all", "type": "always_sample"}],
+    },
     ("exporter", "debug"): {},
     ("exporter", "file"): {"path": "{tmp}/out.json"},
     ("exporter", "loadbalancing"): {"resolver": {"static": {"hostnames": ["127.0.0.1:1"]}}},
