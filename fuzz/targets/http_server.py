@@ -33,6 +33,13 @@ class _Transport:
     def __init__(self) -> None:
         self.out = bytearray()
         self.closed = self.paused = False
+        self.protocol: Any = None
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def get_extra_info(self, name: str) -> Any:
         return ("127.0.0.1", 5) if name == "peername" else None
@@ -122,8 +129,8 @@ def _run(data: bytes) -> None:
 
 async def _talk(data: bytes, step: int) -> None:
     transport: Any = _Transport()
-    connection = Connection(_LISTENER)
-    connection.connection_made(transport)
+    transport.protocol = Connection(_LISTENER)
+    transport.protocol.connection_made(transport)
     at = 0
     while at < len(data) and not transport.closed:
         for _ in range(20):
@@ -132,6 +139,7 @@ async def _talk(data: bytes, step: int) -> None:
             await asyncio.sleep(0)
         if transport.paused:
             break
+        connection = transport.protocol  # another one once HTTP/2's preface has come
         buffer = connection.get_buffer(-1)
         size = min(step, len(buffer), len(data) - at)
         assert size, "no room to receive into"
@@ -140,7 +148,9 @@ async def _talk(data: bytes, step: int) -> None:
         at += size
     for _ in range(12):
         await asyncio.sleep(0)
-    assert not transport.out or transport.out.startswith(b"HTTP/1.1 "), bytes(transport.out[:40])
+    connection = transport.protocol
+    speaks = b"HTTP/1.1 " if isinstance(connection, Connection) else b"\0\0\x18\x04"  # its SETTINGS
+    assert not transport.out or transport.out.startswith(speaks), bytes(transport.out[:40])
     assert b"500 Internal" not in transport.out, bytes(transport.out[-300:])
     connection.connection_lost(None)
     await asyncio.sleep(0)
