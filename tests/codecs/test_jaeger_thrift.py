@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hawse.batch import Batch, Signal
 from hawse.codecs.jaeger_thrift import TooMany, Translator
 from hawse.codecs.thrift import Binary, Compact
 from hawse.wire import WireError
@@ -81,6 +82,35 @@ def test_every_field_is_translated(writer, protocol, how, spans):
     assert translator.count(raw) == len(spans)
 
 
+@pytest.mark.parametrize("how", [{}, {"swapped": True}])
+@settings(max_examples=30)
+@given(spans=st.lists(SPANS | SPANS.map(lambda span: span | {"references": []}), min_size=13, max_size=18))
+def test_many_at_a_time_are_translated_alike(how, spans):
+    raw = w.emit(w.CompactWriter(), [written(span, **how) for span in spans])
+    translator = Translator(Compact)
+    for _ in range(2):
+        ((_, found),) = read(translator.datagram(raw))
+        assert found == by_scope([expected(span) for span in spans])
+
+
+def test_many_at_a_time_cut_off_or_changed():
+    """Columns make the same of anything as reading one by one, errors included."""
+    raw = w.emit(w.CompactWriter(), [FULL, *[w.span(tags=[w.tag("a", "b"), w.tag("n", 300)])] * 12])
+    columns, plain = Translator(Compact), Translator(Compact)
+    plain._columns = None
+
+    def outcome(translator, data):
+        try:
+            return Batch(Signal.TRACES, translator.datagram(data)).encode()
+        except WireError as error:
+            return str(error)
+
+    assert isinstance(outcome(columns, raw), bytes)
+    for at in range(len(w.emit(w.CompactWriter(), [FULL, w.span(tags=[w.tag("a", "b"), w.tag("n", 300)])]))):
+        for data in (raw[:at], *(raw[:at] + bytes([value]) + raw[at + 1 :] for value in (0, 0x7F, 0xFF, raw[at] ^ 1))):
+            assert outcome(columns, data) == outcome(plain, data)
+
+
 @pytest.mark.parametrize(("writer", "protocol"), PAIRS)
 @pytest.mark.parametrize(
     ("service", "tags", "resource"),
@@ -122,7 +152,8 @@ def body(translator, data, most=1 << 62):
 def test_bodies(writer, protocol):
     raw = writer.value(w.STRUCT, w.batch([w.span(id_=number) for number in range(1, 101)]))
     translator = Translator(protocol)
-    assert sum(1 for _ in translator.body(raw)) == 3  # turns for others
+    long = writer.value(w.STRUCT, w.batch([w.span()] * 300))
+    assert sum(1 for _ in translator.body(long)) == (2 if protocol is Compact else 9)  # turns for others
     ((_, spans),) = read([body(translator, raw)])
     assert [one["span"] for _, one in spans] == [struct.pack(">q", number) for number in range(1, 101)]
     with pytest.raises(TooMany, match="100 spans, 99 are allowed"):

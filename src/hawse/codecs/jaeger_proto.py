@@ -57,6 +57,7 @@ class ProtoTranslator:
         self._most_parts = most_parts
         self._span_tags = jaeger_spans.span_tags(_tag)
         self._event_tags = jaeger_spans.event_tags(_tag)
+        self._settled = jaeger_spans.Settled()
         self._processes: dict[bytes, Resource] = {}
 
     def request(self, data: bytes, most: int = 1 << 62) -> Generator[None, None, list[Group]]:
@@ -101,7 +102,7 @@ class ProtoTranslator:
         references = [Reference(one.ref_type, _id(one.trace_id, 16), _id(one.span_id, 8)) for one in span.references]
         parent = jaeger_spans.parent_of(trace_id, references) if references else NO_ID
         plain, special = _tags(span.tags, self._span_tags)
-        scope, told = jaeger_spans.settle(plain, special)
+        scope, told = self._settled.of(plain, special)
         start = _nanoseconds(span.start_time)
         parts = [
             jaeger_spans.encoded_ids(trace_id, span_id, parent),

@@ -21,6 +21,7 @@ Tag: TypeAlias = tuple[str, AttributeValue]
 Kept: TypeAlias = tuple[str, bytes, "tuple[AttributeValue, bytes] | None"]
 
 _MOST_KEPT = 8192  # tags; some 400 bytes each
+_MOST_SETTLED = 1024  # sets of tags that decide something
 _LONGEST_KEPT = 160  # bytes of a tag that is remembered
 _KINDS = {"internal": b"\x30\x01", "server": b"\x30\x02", "client": b"\x30\x03", "producer": b"\x30\x04"}
 _KINDS["consumer"] = b"\x30\x05"
@@ -147,6 +148,28 @@ def flagged(flags: int) -> bytes:
 
 Scope: TypeAlias = tuple[str, str]
 UNNAMED: Scope = ("", "")
+
+
+class Settled(dict[tuple[tuple[str, tuple[AttributeValue, bytes]], ...], "tuple[Scope, bytes, dict[str, bytes]]"]):
+    """What special tags say, remembered: spans of a kind say the same again and again."""
+
+    def of(self, plain: dict[str, bytes], special: Special) -> tuple[Scope, bytes]:
+        """See `settle`. `special` stays as it is."""
+        scope, fields, kept = self[tuple(special.items())]
+        if kept:
+            plain.update(kept)
+        return scope, fields
+
+    def __missing__(
+        self, key: tuple[tuple[str, tuple[AttributeValue, bytes]], ...]
+    ) -> tuple[Scope, bytes, dict[str, bytes]]:
+        kept: dict[str, bytes] = {}
+        found = (*settle(kept, dict(key)), kept)
+        if sum(len(encoded) for _, (_, encoded) in key) < _LONGEST_KEPT:
+            if len(self) >= _MOST_SETTLED:
+                self.clear()
+            self[key] = found
+        return found
 
 
 def settle(plain: dict[str, bytes], special: Special) -> tuple[Scope, bytes]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from hawse.batch import Group, Resource
 from hawse.codecs import jaeger_spans
+from hawse.codecs.jaeger_compact import Columns
 from hawse.codecs.jaeger_spans import NO_ID, Reference, Scope, Tag
 from hawse.codecs.jaeger_thrift_tags import read_tags, tag_of, tag_parser
 from hawse.codecs.thrift import (
@@ -21,6 +22,7 @@ from hawse.codecs.thrift import (
     ONEWAY,
     STOP,
     STRUCT,
+    Compact,
     Fields,
     Reader,
     a_list,
@@ -34,7 +36,8 @@ _SPAN_FIELDS = {1: "traceIdLow", 2: "traceIdHigh", 3: "spanId", 4: "parentSpanId
 _SPAN_FIELDS |= {8: "startTime", 9: "duration"}
 _MOST_KEPT = 1024  # names, processes
 _LONGEST_KEPT = 4096  # bytes of a process that is remembered
-_STEP = 32  # spans between two turns for others
+_STEP, _COLUMNS = 32, 128  # spans between two turns for others: read one by one, in columns
+_FEW = 12  # spans that are not worth columns
 _trace_id, _id = struct.Struct(">qq"), struct.Struct(">q")
 
 
@@ -51,6 +54,7 @@ class Translator:
         self._most_parts = most_parts
         self._span_tags = jaeger_spans.span_tags(tag_parser(protocol))
         self._event_tags = jaeger_spans.event_tags(tag_parser(protocol))
+        self._settled = jaeger_spans.Settled()
         self._names: dict[bytes, bytes] = {}
         self._processes: dict[bytes, Resource] = {}
         self._span: Fields = {
@@ -63,6 +67,11 @@ class Translator:
         }
         self._log: Fields = {1: AN_I64, 2: (LIST, lambda reader, _, at: read_tags(reader, at, self._event_tags))}
         self._process: Fields = {1: A_STRING, 2: (LIST, _resource_tags)}
+        self._columns = (
+            Columns(self._span_tags, self._name, self._settled, most_parts, self._read_span, self._read_logs)
+            if protocol is Compact
+            else None
+        )
 
     def body(self, data: bytes, most: int = 1 << 62) -> Generator[None, None, Group]:
         """A Batch. Yields now and then, for others to run; returns the group. Raises WireError, TooMany."""
@@ -160,15 +169,28 @@ class Translator:
         if size > most:
             raise TooMany(f"the batch has {size} spans, {most} are allowed")
         found: dict[Scope, list[bytes]] = {}
-        for index in range(size):
-            scope, span, at = self._read_span(reader, at)
-            if scope in found:
-                found[scope].append(span)
+        step = _STEP if self._columns is None else _COLUMNS
+        for first in range(0, size, step):
+            count = min(step, size - first)
+            if self._columns is not None and count >= _FEW:
+                spans, at = self._columns.read(reader, at, count)
             else:
-                found[scope] = [span]
-            if index % _STEP == _STEP - 1:
+                spans, at = self._one_by_one(reader, at, count)
+            for scope, span in spans:
+                if scope in found:
+                    found[scope].append(span)
+                else:
+                    found[scope] = [span]
+            if count == step:
                 yield
         return found, size, at
+
+    def _one_by_one(self, reader: Reader, at: int, count: int) -> tuple[list[tuple[Scope, bytes]], int]:
+        spans = []
+        for _ in range(count):
+            scope, span, at = self._read_span(reader, at)
+            spans.append((scope, span))
+        return spans, at
 
     def _read_span(self, reader: Reader, at: int) -> tuple[Scope, bytes, int]:
         reader.left = self._most_parts
@@ -182,7 +204,7 @@ class Translator:
         if parent == NO_ID and references:
             parent = jaeger_spans.parent_of(trace_id, references)
         plain, special = found.get(10, ({}, {}))
-        scope, told = jaeger_spans.settle(plain, special)
+        scope, told = self._settled.of(plain, special)
         start = found[8] * 1000
         parts = (
             jaeger_spans.encoded_ids(trace_id, _id.pack(found[3]), parent),
