@@ -1,9 +1,6 @@
 """The role metrics-enrichment as it is bundled: pods of a demo API server, real sockets in front and behind."""
 
 import asyncio
-import threading
-import urllib.request
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import cramjam
@@ -20,66 +17,19 @@ from hawse.pipeline.running import running
 from hawse.pipeline.telemetry import Telemetry
 from hawse.registry import Registry
 from hawse.wire import field, varint, walk
+from tests.roles.backend import Backend, post
 
 ROLE = str(Path(hawse.roles.__file__).parent / "metrics-enrichment.yaml")
 
 
-class Backend:
-    """Keeps what is posted."""
-
-    def __init__(self):
-        self.bodies = []
-        taken = self.bodies
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                chunked = self.headers.get("transfer-encoding")
-                data = self.chunks() if chunked else self.rfile.read(int(self.headers["content-length"]))
-                taken.append((self.path, self.headers.get("content-encoding", ""), data))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
-
-            def chunks(self):
-                found = b""
-                while size := int(self.rfile.readline(), 16):
-                    found += self.rfile.read(size)
-                    self.rfile.readline()
-                self.rfile.readline()
-                return found
-
-            def log_message(self, *_):
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.thread = threading.Thread(target=self.server.serve_forever)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.server.shutdown()
-        self.thread.join()
-        self.server.server_close()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    def resources(self):
-        """Of OTLP: names of metrics, by the attributes of their resources."""
-        found = {}
-        for _, encoding, data in self.bodies:
-            for group in ExportMetricsServiceRequest.FromString(
-                decompress(data, encoding, limit=1 << 20)
-            ).resource_metrics:
-                attributes = tuple(sorted((one.key, one.value.string_value) for one in group.resource.attributes))
-                found.setdefault(attributes, []).extend(m.name for s in group.scope_metrics for m in s.metrics)
-        return [(dict(attributes), sorted(names)) for attributes, names in found.items()]
+def resources(backend):
+    """Of OTLP: names of metrics, by the attributes of their resources."""
+    found = {}
+    for _, encoding, data in backend.bodies:
+        for group in ExportMetricsServiceRequest.FromString(decompress(data, encoding, limit=1 << 20)).resource_metrics:
+            attributes = tuple(sorted((one.key, one.value.string_value) for one in group.resource.attributes))
+            found.setdefault(attributes, []).extend(m.name for s in group.scope_metrics for m in s.metrics)
+    return [(dict(attributes), sorted(names)) for attributes, names in found.items()]
 
 
 def put(target, attributes):
@@ -116,14 +66,6 @@ def written(**labels):
     return bytes(
         cramjam.snappy.compress_raw(field(1, series + field(2, b"\x09" + bytes(8) + b"\x10" + varint(10**12))))
     )
-
-
-def post(port, path, data, **headers):
-    kind = {"content-type": "application/x-protobuf", **headers}
-    with urllib.request.urlopen(
-        urllib.request.Request(f"http://127.0.0.1:{port}{path}", data, kind), timeout=10
-    ) as answer:
-        return answer.status
 
 
 REMOTE_WRITE = {"content-encoding": "snappy", "X-Prometheus-Remote-Write-Version": "0.1.0"}
@@ -199,7 +141,7 @@ def test_metrics_for_sumo_logic_bear_its_names(role):
         otlp=[request(POD | {"prometheus_service": "web"}, "up"), request(node, "load1")],
         remote_write=[written(namespace="shop", pod="web-abc-x", service="web")],
     )
-    by_name = {names[0]: attributes for attributes, names in backend.resources()}
+    by_name = {names[0]: attributes for attributes, names in resources(backend)}
     assert by_name["up"] == {
         "_origin": "kubernetes",
         "_collector": "c1",
@@ -247,7 +189,7 @@ def test_an_http_source_gets_the_same_as_text(role):
 
 def test_otlp_keeps_opentelemetrys_names(role):
     backend, _ = role(otlp=[request(POD, "up")], HAWSE_METRICS_EXPORTER="otlphttp")
-    ((attributes, names),) = backend.resources()
+    ((attributes, names),) = resources(backend)
     assert names == ["up"]
     assert (
         attributes.items() >= {**POD, "cluster": "c1", "k8s.deployment.name": "web", "pod_labels_team": "blue"}.items()
@@ -283,7 +225,7 @@ def test_namespaces_and_metrics_are_dropped_by_rule(role):
         HAWSE_METRICS_DROP_POINTS='[\'attributes["code"] == "500"\']',
         HAWSE_METRICS_KEEP_BUCKETS="^$",
     )
-    names = {attributes.get("k8s.namespace.name"): names for attributes, names in backend.resources()}
+    names = {attributes.get("k8s.namespace.name"): names for attributes, names in resources(backend)}
     assert names == {"shop": ["latency", "up"], "kube-public": ["up"]}
     (line,) = found.totals
     assert (line.received, line.delivered, line.filtered) == (6, 3, 3)
@@ -308,7 +250,7 @@ def test_points_of_other_collectors_are_grouped_by_their_pod(role):
         HAWSE_METRICS_EXPORTER="otlphttp",
         HAWSE_METRICS_GROUP_BY="[namespace, pod]",
     )
-    ((attributes, _),) = backend.resources()
+    ((attributes, _),) = resources(backend)
     assert attributes["k8s.deployment.name"] == "web"
     assert "pod" not in attributes
 
