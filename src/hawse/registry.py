@@ -20,6 +20,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
         "otlp": "hawse.receivers.otlp",
         "prometheus": "hawse.receivers.prometheus",
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",
+        "zipkin": "hawse.receivers.zipkin",
     },
     Kind.PROCESSOR: {
         "cascading_filter": "hawse.processors.cascading_filter",

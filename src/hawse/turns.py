@@ -2,7 +2,10 @@
 
 import asyncio
 import time
+from collections.abc import Generator
+from typing import TypeVar
 
+T = TypeVar("T")
 _LONGEST = 0.005  # seconds of work without a turn for others
 
 
@@ -19,3 +22,15 @@ class Turns:
         if time.perf_counter() - self._since > _LONGEST:
             await asyncio.sleep(0)
             self._since = time.perf_counter()
+
+
+async def in_turns(work: Generator[None, None, T]) -> T:
+    """The result of work that yields between its steps: others run there when it is time. Raises as the work does."""
+    turns = Turns()
+    while True:
+        try:
+            next(work)
+        except StopIteration as done:
+            found: T = done.value
+            return found
+        await turns.give()

@@ -28,6 +28,7 @@ MINIMAL = {
     ("receiver", "filelog"): {"include": ["{tmp}/*.log"]},
     ("receiver", "jaeger"): {"protocols": {"thrift_compact": {"endpoint": "127.0.0.1:0"}}},
     ("receiver", "otlp"): {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}},
+    ("receiver", "zipkin"): {"endpoint": "127.0.0.1:0"},
     ("receiver", "prometheus"): {
         "config": {"scrape_configs": [{"job_name": "a", "static_configs": [{"targets": ["127.0.0.1:1"]}]}]}
     },
