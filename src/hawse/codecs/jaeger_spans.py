@@ -58,21 +58,32 @@ class Tags(dict[bytes, Kept]):
         self._parse = parse
         self._number = number
         self._special = special
-        self._keys: dict[str, str] = {}
+        self._keys: dict[str, tuple[str, bytes]] = {}
 
     def __missing__(self, raw: bytes) -> Kept:
         kept = self.keep(*self._parse(raw))
         if len(raw) <= _LONGEST_KEPT:
             if len(self) >= _MOST_KEPT:
                 self.clear()
-                self._keys.clear()
             self[raw] = kept
         return kept
 
     def keep(self, key: str, value: AttributeValue) -> Kept:
         """What a tag that is no longer bytes becomes."""
-        encoded = field(self._number, encode_attribute(key, value))
-        key = self._keys.setdefault(key, key)
+        known = self._keys.get(key)
+        if known is None:
+            known = (key, field(1, key.encode("utf-8", "replace")))
+            if len(self._keys) >= _MOST_KEPT:
+                self._keys.clear()
+            if len(key) <= _LONGEST_KEPT:
+                self._keys[key] = known
+        key, keyed = known
+        text = value.encode("utf-8", "replace") if isinstance(value, str) else None
+        if text is not None and (size := len(text)) + len(keyed) < 120:  # all lengths are of one byte: most tags
+            head = (self._number << 3 | 2, len(keyed) + size + 4)
+            encoded = b"".join((bytes(head), keyed, bytes((0x12, size + 2, 0x0A, size)), text))
+        else:
+            encoded = field(self._number, encode_attribute(key, value))
         return key, encoded, (value, encoded) if key in self._special else None
 
 

@@ -35,6 +35,7 @@ _REFERENCE: Fields = {1: AN_I32, 2: AN_I64, 3: AN_I64, 4: AN_I64}
 _SPAN_FIELDS = {1: "traceIdLow", 2: "traceIdHigh", 3: "spanId", 4: "parentSpanId", 5: "operationName", 7: "flags"}
 _SPAN_FIELDS |= {8: "startTime", 9: "duration"}
 _MOST_KEPT = 1024  # names, processes
+_HEAD = 48  # bytes by which a process is looked for
 _LONGEST_KEPT = 4096  # bytes of a process that is remembered
 _STEP, _COLUMNS = 32, 128  # spans between two turns for others: read one by one, in columns
 _FEW = 12  # spans that are not worth columns
@@ -56,7 +57,8 @@ class Translator:
         self._event_tags = jaeger_spans.event_tags(tag_parser(protocol))
         self._settled = jaeger_spans.Settled()
         self._names: dict[bytes, bytes] = {}
-        self._processes: dict[bytes, Resource] = {}
+        # By their first bytes: all of a struct tells where it ends, so one that begins like another whole one is it.
+        self._processes: dict[bytes, tuple[bytes, Resource]] = {}
         self._span: Fields = {
             **dict.fromkeys((1, 2, 3, 4, 8, 9), AN_I64),
             5: A_STRING,
@@ -147,18 +149,19 @@ class Translator:
         return Group(resource, jaeger_spans.scopes(spans), items), at
 
     def _resource(self, reader: Reader, at: int) -> tuple[Resource, int]:
+        data = reader.data
+        known = self._processes.get(data[at : at + _HEAD])
+        if known is not None and data.startswith(known[0], at):
+            return known[1], at + len(known[0])
         reader.left = self._most_parts
         found, end = reader.struct(at, self._process)
         if 1 not in found:
             raise WireError(f"the process at byte {at} has no serviceName")
-        raw = reader.data[at:end]
-        resource = self._processes.get(raw)
-        if resource is None:
-            resource = jaeger_spans.resource(found[1].decode("utf-8", "replace"), found.get(2, []))
-            if len(raw) <= _LONGEST_KEPT:
-                if len(self._processes) >= _MOST_KEPT:
-                    self._processes.clear()
-                self._processes[raw] = resource
+        resource = jaeger_spans.resource(found[1].decode("utf-8", "replace"), found.get(2, []))
+        if _HEAD < end - at <= _LONGEST_KEPT:
+            if len(self._processes) >= _MOST_KEPT:
+                self._processes.clear()
+            self._processes[data[at : at + _HEAD]] = (data[at:end], resource)
         return resource, end
 
     def _spans(

@@ -38,12 +38,24 @@ def tag_parser(protocol: type[Reader]) -> Callable[[bytes], Tag]:
     """A function of a tag's bytes, which must be all of it and nothing else."""
 
     def parse(raw: bytes) -> Tag:
+        if protocol is Compact and (text := _short_text(raw)) is not None:
+            return text
         tag, end = tag_of(protocol(raw), 0)
         if end != len(raw):
             raise WireError("more than a tag")
         return tag
 
     return parse
+
+
+def _short_text(raw: bytes) -> Tag | None:
+    """A tag of text as most are, in a fifth of the time: key (0x18, size), type (0x15, 0), text (0x18, size), end."""
+    at = 2 + raw[1]
+    if raw[0] == 0x18 and at < 130 and raw[at : at + 3] == b"\x15\0\x18":
+        size = raw[at + 3]
+        if size < 128 and len(raw) == at + 5 + size and not raw[-1]:
+            return raw[2:at].decode("utf-8", "replace"), raw[at + 4 : -1].decode("utf-8", "replace")
+    return None
 
 
 def read_tags(reader: Reader, at: int, tags: Tags) -> tuple[tuple[dict[str, bytes], Special], int]:
