@@ -59,7 +59,7 @@ def zipped(body):
 
 
 BOMB = zipped(gzip.compress(bytes(300 * MIB), 9))
-COMMENT_BOMB = zipped(gzip.compress(b"#" + b" " * (30 * MIB), 9))  # within the limit of the body
+COMMENT_BOMB = zipped(gzip.compress((b"#" + b" " * 65_535 + b"\n") * 480, 9))  # within the limit of the body
 ROUND = b"HTTP/1.1 302 Found\r\nlocation: /metrics\r\ncontent-length: 0\r\n\r\n"
 EXPLOSION = "".join(f'a{{id="{number}"}} 1\n' for number in range(30_000))
 
@@ -192,7 +192,7 @@ def test_many_large_bodies_at_once_stay_within_the_budget(monkeypatch):
         nonlocal peak
         async with targets(40) as made:
             for one in made:
-                one.answer = "# " + "x" * (3 * MIB) + "\nfine 1\n"
+                one.answer = ("# " + "x" * 65_533 + "\n") * 48 + "fine 1\n"
             context = scraping(*(one.address for one in made), interval="60s")
             budget = Budget(104 * MIB)
             assert budget.limit == 20 * MIB
@@ -245,7 +245,7 @@ def test_small_bodies_do_not_wait_for_a_large_one(monkeypatch):
 
     async def run():
         async with targets(2) as (large, small):
-            large.answer = "# " + "x" * MIB + "\n" + EXPLOSION
+            large.answer = ("# " + "x" * 65_534 + "\n") * 16 + EXPLOSION
             config = scraping(large.address, small.address, interval="200ms", timeout="200ms")
             async with running(config) as receiver:
                 receiver.sink.consume = count

@@ -291,6 +291,7 @@ def test_more_streams_than_allowed_are_refused_and_not_others():
 
     async def test():
         async with serving(hold, max_concurrent_streams=5) as (port, _, _), Client.to(port) as client:
+            client.send(frames.SETTINGS_ACK)
             for number in range(10):
                 client.call(2 * number + 1)
             resets, done = set(), set()

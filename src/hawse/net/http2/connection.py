@@ -32,6 +32,7 @@ _CONTINUATIONS = 32
 _UNSENT = 1 << 20  # bytes of answers to control frames that may wait for a client that does not read
 _REQUEST = 1 << 10  # bytes that our own objects take for a request
 _YOUNG = 1.0
+_UNTOLD = 10
 _RATE_GRACE = 10.0
 
 
@@ -57,6 +58,9 @@ class Http2Connection(Answers):
         self.deadline = float("inf")
         self._idle_since = self._heard = listener.loop.time()
         self._asked = float("-inf")  # when we sent a PING; unanswered while nothing has been heard since
+        # Until the client has read our limit of streams, it may well open more, and gRPC's clients fail calls that are
+        # refused.
+        self._most_now = _UNTOLD * self._most_streams
         self._lingering = 0  # bytes thrown away since the connection has ended for us
 
     def begin(self, data: bytes) -> None:
@@ -225,10 +229,17 @@ class Http2Connection(Answers):
             self._spend()
             raise StreamFailed(id_, Code.STREAM_CLOSED)
         self._last = id_
-        if self._draining or len(self._streams) >= self._most_streams:
+        if self._draining or self._full_of_streams():
             self._spend(5)
             raise StreamFailed(id_, Code.REFUSED_STREAM)
         self._open(id_, fields, ends=ends)
+
+    def _full_of_streams(self) -> bool:
+        """A client counts a stream as closed when our answer has left, which we may not have come round to."""
+        most = self._most_now
+        if len(self._streams) < most:
+            return False
+        return len(self._streams) >= 2 * most or sum(not one.answered for one in self._streams.values()) >= most
 
     def _open(self, id_: int, fields: list[tuple[bytes, bytes]], *, ends: bool) -> None:
         now = self._listener.loop.time()
@@ -439,6 +450,7 @@ class Http2Connection(Answers):
             raise ConnectionFailed(Code.PROTOCOL_ERROR, "a SETTINGS frame on a stream")
         self._spend()
         if flags & frames.ACK:
+            self._most_now = self._most_streams
             return
         for key, value in frames.read_settings(payload):
             if key == frames.INITIAL_WINDOW_SIZE:
