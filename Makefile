@@ -17,7 +17,7 @@ RUN := $(VENV)/.run
 DEV := $(VENV)/.dev
 
 .DEFAULT_GOAL := help
-.PHONY: help up hawse test test-crash test-faults test-peers check format bench-logs bench-metrics bench-metrics-enrichment fuzz soak clean
+.PHONY: help up hawse test test-crash test-faults test-peers check format bench-logs bench-metrics bench-metrics-enrichment bench-gateway fuzz soak clean
 
 help: ## Say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -60,6 +60,9 @@ bench-metrics: $(RUN) ## What a million scraped samples cost, one JSON line (BEN
 bench-metrics-enrichment: $(RUN) ## What enriching a million points costs, one JSON line a way in: OTLP, remote write
 	@$(BIN)/python -m bench.metrics_enrichment_otlp $(ARGS)
 	@exec $(BIN)/python -m bench.metrics_enrichment
+
+bench-gateway: $(RUN) ## What a million spans, records, points cost by gRPC and HTTP, one JSON line each (ARGS="--signals traces")
+	@exec $(BIN)/python -m bench.gateway $(ARGS)
 
 soak: $(DEV) ## Both roles under a memory limit with a dead backend, for SECONDS=600 (ARGS="--memory 128MiB --queue 0")
 	@exec $(BIN)/python -m bench.soak --seconds $(SECONDS) $(ARGS)
