@@ -85,7 +85,8 @@ def _records(rng: random.Random, items: int) -> bytes:
 
 def _record(rng: random.Random, number: int) -> bytes:
     at = rng.randrange(10**6)
-    line = f"{rng.choice(_ROUTES)} answered {rng.choice((200, 200, 404))} in {rng.randrange(2000)} ms, request {rng.getrandbits(64):016x}"
+    status, took, id_ = rng.choice((200, 200, 404)), rng.randrange(2000), rng.getrandbits(64)
+    line = f"{rng.choice(_ROUTES)} answered {status} in {took} ms, request {id_:016x}"
     body = _time(1, at, number) + b"\x10\x09" + field(3, b"INFO") + field(5, field(1, line.encode()))
     body += encode_attributes({"logger": "shop.http.Access", "thread": f"worker-{rng.randrange(32)}"}, 6)
     return field(2, body + _time(11, at, number + 1000))
