@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Installs the real programs that tests and demos run beside Hawse: Debian's Prometheus and some exporters.
+"""Installs the real programs that tests and demos run beside Hawse: Debian's Prometheus, exporters, clients.
 
 `scripts/peers.py [NAME…]` prints a line for each program that is there afterwards: its name, the version of its
 package, and its path, separated by tabs. What can't be had is named on standard error with the reason, and the exit
@@ -8,8 +8,10 @@ code is 1; tests are then skipped by that name (REQUIRE_PEERS=1: they fail).
 Packages come from this system's own apt, by name, in the version of this system's release, and are unpacked
 (`dpkg-deb -x`) below ${XDG_CACHE_HOME:-~/.cache}/hawse/peers/RELEASE-ARCHITECTURE: nothing is installed, no root is
 needed, and what is there already costs no call to apt. Where apt has no package lists, they are fetched into the same
-folder. Clients written in Python, whose requirements contradict ours, get a virtual environment of their own there, of
-which the path is the interpreter. Needs nothing but Python; it is run before anything else is set up.
+folder. Clients written in Python, whose requirements contradict ours and each other's, get a virtual environment of
+their own there, of which the path is the interpreter; those of Node.js a node_modules, which is the path (for
+NODE_PATH). What is too entangled to be unpacked (Node.js, nghttp, curl) must be installed already. Needs nothing but
+Python; it is run before anything else is set up.
 """
 
 import argparse
@@ -37,9 +39,31 @@ PROGRAMS = {
     "prometheus-redis-exporter": "usr/bin/prometheus-redis-exporter",
 }
 PACKAGES = {"promtool": ("prometheus", "promtool")}  # first in the one, since Debian 13 in the other
-# Python packages, in the version that they are known to work in.
-CLIENTS = {"opentelemetry-exporter-prometheus-remote-write": "0.66b1"}  # wants protobuf < 7
-NAMES = (*PROGRAMS, *CLIENTS)
+# Python packages, in the version that they are known to work in, and what they need beside: without it, pip picks
+# versions that clash on protobuf, and old packages miss what new setuptools no longer bring.
+_OLD = ("protobuf==3.20.3", "setuptools<81")
+CLIENTS = {
+    "opentelemetry-exporter-prometheus-remote-write": ("0.66b1",),  # wants protobuf < 7
+    "jaeger-client": ("4.8.0", "setuptools<81"),
+    "opentelemetry-exporter-jaeger": ("1.21.0", "opentelemetry-sdk==1.21.0", "deprecated", *_OLD),
+    "opentelemetry-exporter-zipkin": ("1.45.1", "opentelemetry-sdk==1.45.1", *_OLD),
+    "py-zipkin": ("1.2.8",),
+    "opencensus-ext-ocagent": ("0.7.1", *_OLD),
+}
+# The same from npm. Named by us: most names there have a slash.
+NODE_CLIENTS = {
+    "npm-jaeger-client": ("3.19.0", "jaeger-client@3.19.0"),
+    "npm-opentelemetry-jaeger": ("2.11.0", "@opentelemetry/exporter-jaeger@2.11.0", "@opentelemetry/api@1.9.0"),
+    "npm-opentelemetry-otlp": (
+        "0.223.1",
+        *(f"@opentelemetry/exporter-trace-otlp-{one}@0.223.1" for one in ("http", "proto", "grpc")),
+        "@opentelemetry/api@1.9.0",
+    ),
+    "npm-opentelemetry-zipkin": ("2.12.1", "@opentelemetry/exporter-zipkin@2.12.1", "@opentelemetry/api@1.9.0"),
+    "npm-zipkin": ("0.22.0", "zipkin@0.22.0", "zipkin-transport-http@0.22.0"),
+}
+INSTALLED = {"node": "nodejs", "nghttp": "nghttp2-client", "h2load": "nghttp2-client", "curl": "curl"}  # → package
+NAMES = (*PROGRAMS, *CLIENTS, *NODE_CLIENTS, *INSTALLED)
 _VERSION = ".version"  # in a package's folder, written last
 _REFUSED = "refused-{}"  # so that a machine without a registry is not asked by every test run
 _ASK_AGAIN = 600.0  # seconds
@@ -75,21 +99,24 @@ class Cache:
     def find(self, name: str) -> Program | None:
         """The program, if it was unpacked before."""
         version = self.folder / name / _VERSION
-        path = self.folder / name / PROGRAMS.get(name, "bin/python")
+        path = self.folder / name / PROGRAMS.get(name, "node_modules" if name in NODE_CLIENTS else "bin/python")
         if not version.exists() or not path.exists():
             return None
-        found = Program(name, version.read_text().strip(), path)
-        return None if CLIENTS.get(name, found.version) != found.version else found
+        made_of = version.read_text().split()
+        wanted = CLIENTS.get(name) or NODE_CLIENTS.get(name)
+        return None if wanted and made_of != [*wanted] else Program(name, made_of[0], path)
 
     def get(self, name: str) -> Program:
         """The program, fetched if need be. Raises Unavailable."""
+        if name in INSTALLED:
+            return _installed(name)
         if found := self.find(name):
             return found
         refused = self.folder / _REFUSED.format(name)
         if refused.exists() and time.time() - refused.stat().st_mtime < _ASK_AGAIN:
             raise Unavailable(refused.read_text())
         try:
-            (self._install if name in CLIENTS else self._fetch)(name)
+            self._install(name)
         except Unavailable as why:
             refused.write_text(str(why))
             raise
@@ -97,6 +124,9 @@ class Cache:
         found = self.find(name)
         assert found
         return found
+
+    def _install(self, name: str) -> None:
+        (self._fetch if name in PROGRAMS else self._make)(name)
 
     def _fetch(self, name: str) -> None:
         for program in ("apt-get", "dpkg-deb"):
@@ -119,18 +149,17 @@ class Cache:
             root.rename(self.folder / name)
             return True
 
-    def _install(self, name: str) -> None:
+    def _make(self, name: str) -> None:
         """Made where it stays: an environment can't be moved."""
         place = self.folder / name
         shutil.rmtree(place, ignore_errors=True)
+        wanted = CLIENTS.get(name) or NODE_CLIENTS[name]
         try:
-            _run(sys.executable, "-m", "venv", str(place))
-            pip = (str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
-            _run(*pip, f"{name}=={CLIENTS[name]}")
+            (_python if name in CLIENTS else _node)(place, name, wanted)
         except Unavailable:
             shutil.rmtree(place, ignore_errors=True)
             raise
-        (place / _VERSION).write_text(CLIENTS[name])
+        (place / _VERSION).write_text("\n".join(wanted))
 
     def _download(self, name: str, work: Path) -> Path:
         """Without lists of its own first; apt's are as old as its last update, so a miss has them fetched."""
@@ -162,6 +191,32 @@ class Cache:
             folder = self.folder / "apt"
             own += [f"Dir::State::Lists={folder}/lists", f"Dir::Cache={folder}", "Debug::NoLocking=true"]
         return ["-q", *(part for option in own for part in ("-o", option))]
+
+
+def _python(place: Path, name: str, wanted: tuple[str, ...]) -> None:
+    version, *beside = wanted
+    _run(sys.executable, "-m", "venv", str(place))
+    pip = (str(place / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "--quiet", "install")
+    _run(*pip, f"{name}=={version}", *beside)
+
+
+def _node(place: Path, _: str, wanted: tuple[str, ...]) -> None:
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            raise Unavailable(f"no {program} here")
+    place.mkdir(parents=True)
+    # --ignore-scripts: what a package wants to run at installation is none of our business.
+    flags = ("--no-audit", "--no-fund", "--no-update-notifier", "--ignore-scripts", "--loglevel=error")
+    _run("npm", "install", "--prefix", str(place), *flags, *wanted[1:], cwd=place)
+
+
+def _installed(name: str) -> Program:
+    path = shutil.which(name)
+    if path is None:
+        raise Unavailable(f"not installed; Debian's package {INSTALLED[name]} has it")
+    said = _run(path, "--version").split()
+    version = next((word for word in said if any(letter.isdigit() for letter in word) and "." in word), "unknown")
+    return Program(name, version, Path(path))
 
 
 def _folder() -> Path:

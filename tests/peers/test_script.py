@@ -44,3 +44,11 @@ def test_a_name_that_is_not_known(tmp_path):
     run = _run(tmp_path, "promethus", path=tmp_path)
     assert run.returncode == 2
     assert "promethus is not known here; known: prometheus, " in run.stderr
+
+
+def test_what_is_not_installed(tmp_path):
+    run = _run(tmp_path, "npm-zipkin", "nghttp", path=tmp_path)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == (
+        "skipped: npm-zipkin: no node here\nskipped: nghttp: not installed; Debian's package nghttp2-client has it\n"
+    )
