@@ -10,11 +10,16 @@ import msgspec
 import pytest
 
 from hawse.batch import Batch, Group, Resource, Signal
+from hawse.codecs.otlp import SERVICES
 from hawse.codecs.span_writer import scope_spans, span
 from hawse.component import Busy, Connects, Reads, Refused
 from hawse.exporters.loadbalancing import Dns, LoadBalancingConfig, Members, Protocol, Static, Sub, factory, needs
+from hawse.net.grpc import METHOD
 from hawse.net.grpc_client import GrpcTLS
+from hawse.net.http import Response
 from hawse.net.retry import RetryConfig
+from hawse.net.server import HttpServers
+from hawse.net.settings import ServerConfig, TLSServer
 from hawse.otlp import members as lookups
 from hawse.otlp.ring import Ring
 from hawse.pipeline.ledger import Ledger
@@ -22,6 +27,7 @@ from hawse.pipeline.sending import Sending
 from hawse.state.settings import QueueConfig
 from hawse.values import Duration
 
+from ..net.certificates import make
 from .test_otlp import QUICK, Backend, FakeContext
 
 PLAIN = GrpcTLS(insecure=True)
@@ -379,3 +385,37 @@ def test_needs():
         Reads("/c", "TLS"),
     ]
     assert list(needs(dns())) == [Connects("sampler", 4317, "tcp", "OTLP/gRPC")]
+
+
+def test_by_tls_certificates_are_for_the_name_that_was_looked_up(monkeypatch, tmp_path):
+    make(tmp_path)
+    tls = TLSServer(cert_file=str(tmp_path / "server.pem"), key_file=str(tmp_path / "server.key"))
+    taken = []
+
+    async def take(request):
+        taken.append(request.body)
+        return Response(200)
+
+    async def run():
+        servers, routes = HttpServers(), {(METHOD, SERVICES[Signal.TRACES]): take}
+        ports = [
+            await servers.mount(ServerConfig(endpoint="127.0.0.1:0", tls=tls), routes, owner=str(n)) for n in range(2)
+        ]
+        names = Names(monkeypatch)
+        names.found = [type("Member", (), {"port": port}) for port in ports]
+        for hostname, works in (("server.invalid", False), ("localhost", True)):
+            config = LoadBalancingConfig(
+                resolver=Members(dns=Dns(hostname=hostname)),
+                protocol=Protocol(otlp=Sub(tls=GrpcTLS(ca_file=str(tmp_path / "ca.pem")))),
+                retry_on_failure=RetryConfig(enabled=False),
+            )
+            async with balancing(config) as (exporter, _):
+                if works:
+                    await exporter.consume(batch())
+                    assert len(taken) == 2
+                else:
+                    with pytest.raises(Busy, match="not trusted"):
+                        await exporter.consume(batch())
+        await servers.close()
+
+    asyncio.run(run())
