@@ -79,7 +79,7 @@ class Trace:
         times = [(span.start, span.end) for span in self.all_spans()]
         if not times:
             return 0
-        return max(0, max(end for _, end in times) - min(start for start, _ in times))
+        return max(0, int(max(end for _, end in times) - min(start for start, _ in times)))
 
     def with_status(self, code: int) -> int:
         """How many spans have that status code."""
