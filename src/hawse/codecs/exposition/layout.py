@@ -269,8 +269,8 @@ class Layout:
         """About what is held."""
         prefixes = sum(map(len, self.lines.prefixes)) + 41 * len(self.lines.prefixes)
         arrays = sum(array.nbytes for array in self._slots.values()) * 2 + self._fallen_before.nbytes
-        comments = sum(map(len, self.lines.comments))
-        return len(self.data) + prefixes + arrays + 2 * comments + _OF_SEGMENT * len(self.segments) + _OF_LAYOUT
+        comments = 16 * len(self.lines.comments)
+        return len(self.data) + prefixes + arrays + comments + _OF_SEGMENT * len(self.segments) + _OF_LAYOUT
 
 
 __all__ = ["Layout", "Part", "Times"]

@@ -5,8 +5,9 @@ JSON array, which msgspec reads at 30 ns a number. A line that is not as it was 
 in the length of what is joined, or in what is no number. Measured: 180 ns a sample of 77 bytes in all.
 """
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from itertools import compress, repeat
 from typing import NamedTuple, TypeAlias
 
@@ -35,6 +36,58 @@ class Numbers(NamedTuple):
     exemplars: dict[int, Exemplar]
 
 
+class Comments:
+    """Lines that are no samples, by length and hash: it is enough to know whether they are the same.
+
+    The hash is Python's of bytes, which has a key that a target does not know.
+    """
+
+    __slots__ = ("_hashes", "_sizes")
+
+    def __init__(self, hashes: "array[int]", sizes: "array[int]") -> None:
+        self._hashes = hashes
+        self._sizes = sizes
+
+    @classmethod
+    def of(cls, lines: Sequence[bytes]) -> "Comments":
+        """Those of some lines."""
+        return cls(array("q", map(hash, lines)), array("Q", map(len, lines)))
+
+    @classmethod
+    def joined(cls, parts: Iterable["Comments"]) -> "Comments":
+        """One behind the other."""
+        hashes, sizes = array("q"), array("Q")
+        for part in parts:
+            hashes += part._hashes
+            sizes += part._sizes
+        return cls(hashes, sizes)
+
+    def part(self, which: slice) -> "Comments":
+        """Some of them."""
+        return Comments(self._hashes[which], self._sizes[which])
+
+    def are(self, lines: list[bytes], first: int = 0) -> bool:
+        """Whether these lines are those from `first` on."""
+        last = first + len(lines)
+        return (
+            array("q", map(hash, lines)) == self._hashes[first:last]
+            and array("Q", map(len, lines)) == self._sizes[first:last]
+        )
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all lines together."""
+        return sum(self._sizes)
+
+    @property
+    def ends_empty(self) -> bool:
+        """Whether the last one is an empty line."""
+        return len(self._sizes) > 0 and self._sizes[-1] == 0
+
+
 class Lines:
     """What the lines of some scrape begin with, and which of them are samples."""
 
@@ -43,14 +96,14 @@ class Lines:
     def __init__(
         self,
         prefixes: list[bytes],
-        comments: list[bytes],
+        comments: Comments,
         is_sample: bytes,
         timed: bytes,
         odd: Set[int],
         *,
         openmetrics: bool,
     ) -> None:
-        """`prefixes` are of the samples, up to where the value begins; `comments` are all other lines, whole.
+        """`prefixes` are of the samples, up to where the value begins; `comments` are all other lines.
 
         `is_sample` has 1 or 0 for each line; `timed` the same for each sample with a timestamp; `odd` are samples
         whose numbers are not written as JSON's, or that have exemplars.
@@ -63,7 +116,7 @@ class Lines:
         self._odd: Sequence[int] = ()
         self.odd = odd
         self.openmetrics = openmetrics
-        self.size = sum(map(len, prefixes)) + sum(map(len, comments))
+        self.size = sum(map(len, prefixes)) + comments.size
 
     def part(self, lines: slice, samples: slice, comments: slice) -> "Lines":
         """Some lines of these, which have these samples and comments."""
@@ -71,7 +124,7 @@ class Lines:
         odd = {number - first for number in self._odd_between(first, last)}
         return Lines(
             self.prefixes[samples],
-            self.comments[comments],
+            self.comments.part(comments),
             self.is_sample[lines],
             self.timed[samples],
             odd,
@@ -97,7 +150,7 @@ class Lines:
             odd.update(number + len(prefixes) for number in part.odd)
             timed.append(part.timed or bytes(len(part.prefixes)))
             prefixes += part.prefixes
-        comments = [line for part in parts for line in part.comments]
+        comments = Comments.joined(part.comments for part in parts)
         is_sample = b"".join(part.is_sample for part in parts)
         return cls(prefixes, comments, is_sample, b"".join(timed), odd, openmetrics=openmetrics)
 
@@ -118,7 +171,7 @@ class Lines:
                 lines.pop()
             last = line + len(lines)
             comments = list(compress(lines, self.is_comment[line:last]))
-            if last >= len(self.is_sample) or comments != self.comments[comment : comment + len(comments)]:
+            if last >= len(self.is_sample) or not self.comments.are(comments, comment):
                 return None
             samples = len(lines) - len(comments)
             prefixes = self.prefixes[sample : sample + samples]
@@ -128,13 +181,13 @@ class Lines:
                 return None
             at, line, sample, comment = end, last, sample + samples, comment + len(comments)
         # One line more, which is empty: what is behind the last line end.
-        whole = line == len(self.is_sample) - 1 and not self.comments[-1]
+        whole = line == len(self.is_sample) - 1 and self.comments.ends_empty
         ends = line if body[-1:] == b"\n" else line - 1
         return found if whole and left == size - ends - self.size else None
 
     def read(self, lines: list[bytes]) -> Numbers | None:
         """The same for lines one by one, where numbers may be written as they were not before."""
-        if len(lines) != len(self.is_sample) or list(compress(lines, self.is_comment)) != self.comments:
+        if len(lines) != len(self.is_sample) or not self.comments.are(list(compress(lines, self.is_comment))):
             return None
         texts = list(map(bytes.removeprefix, compress(lines, self.is_sample), self.prefixes))
         if sum(map(len, texts)) != sum(map(len, lines)) - self.size:

@@ -13,7 +13,7 @@ from hawse.codecs.exposition.build import Identity, Point, Slots, place
 from hawse.codecs.exposition.errors import ExpositionError, LimitExceeded
 from hawse.codecs.exposition.families import Family, Metadata, at_line
 from hawse.codecs.exposition.labels import Key, Labelling
-from hawse.codecs.exposition.lines import Lines, Numbers, plain
+from hawse.codecs.exposition.lines import Comments, Lines, Numbers, plain
 from hawse.codecs.exposition.points import Kind
 from hawse.codecs.exposition.text import sample, tail
 
@@ -193,6 +193,6 @@ async def _take(
         timed.append(has_time)
         if number % _AT_ONCE == 0:
             await asyncio.sleep(0)
-    return Lines(prefixes, comments, bytes(is_sample), bytes(timed), odd, openmetrics=openmetrics), bytes(
+    return Lines(prefixes, Comments.of(comments), bytes(is_sample), bytes(timed), odd, openmetrics=openmetrics), bytes(
         dropped
     ) if kept < len(dropped) else b""
