@@ -10,6 +10,8 @@ import pytest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 from hawse.backend.server import Backend
+from hawse.codecs.span_writer import scope_spans, span
+from hawse.wire import encode_attributes, field
 
 PAGE = files("hawse.backend") / "page"
 SCRIPTS = sorted(one.name for one in PAGE.iterdir() if one.name.endswith(".js"))
@@ -156,3 +158,70 @@ def test_metrics_are_plotted_in_a_browser_and_hostile_ones_are_text(browse, call
     assert not re.search(r"<img src=.?x|<iframe|<svg onload|<script>", chosen)
     assert '<div class="notice" id="notice" role="alert" hidden="">' in chosen, "the page complains of nothing"
     assert "is no regular expression" in re.search(r'id="notice" role="alert">([^<]*)', wrong)[1]
+
+
+def test_a_trace_is_drawn_in_a_browser_and_hostile_ones_are_text(browse, call, send, record):
+    now = time.time_ns()
+    trace_id, ids = bytes(15) + b"\x01", [bytes(7) + bytes((n + 1,)) for n in range(6)]
+
+    def one(number, parent, start, took, **more):
+        name = HOSTILE[0] if number == 0 else f"step {number}"
+        told = {"start": now + start * 10**6, "end": now + (start + took) * 10**6, **more}
+        parent_id = ids[parent] if parent is not None else b""
+        return span(trace_id=trace_id, span_id=ids[number], parent_span_id=parent_id, name=name, kind=2, **told)
+
+    spans = [
+        one(0, None, 0, 100, attributes={HOSTILE[1]: HOSTILE[2]}, events=[(now, HOSTILE[4], {"a": HOSTILE[0]})]),
+        one(2, 1, 30, 10),
+        one(1, 0, 20, 50, status=(2, "failed")),
+        one(3, 4, 40, 5),  # these two are each other's parents
+        one(4, 3, 41, 5),
+        one(5, 5, 60, 5),
+    ]
+    lost = span(
+        trace_id=trace_id, span_id=b"lostlost", parent_span_id=b"nobodyis", name="lost", kind=1, start=now, end=now
+    )
+    many = [
+        span(trace_id=b"m" * 16, span_id=n.to_bytes(8, "big"), parent_span_id=(n // 2).to_bytes(8, "big"), name=f"n{n}",
+             kind=1, start=now + n, end=now + 10_000 - n)
+        for n in range(1, 5000)
+    ]  # fmt: skip
+    resource = field(1, encode_attributes({"service.name": HOSTILE[0]}))
+    body = b"".join(field(1, resource + scope_spans(some)) for some in ([*spans, lost], many))
+
+    async def run():
+        async with Backend() as backend:
+            reply = await call("POST", backend.url + "/v1/traces", body, {"content-type": "application/x-protobuf"})
+            assert reply.status == 200
+            await send(backend.url, {"_sourceName": "s"}, [record(f"trace_id={trace_id.hex()} {HOSTILE[0]}", now)])
+            chosen = f"{backend.url}/?trace={trace_id.hex()}&span={ids[0].hex()}#traces"
+            large = f"{backend.url}/?trace={(b'm' * 16).hex()}#traces"
+            return [await asyncio.to_thread(browse, url) for url in (f"{backend.url}/#traces", chosen, large)]
+
+    listed, chosen, large = asyncio.run(run())
+    for html in (listed, chosen, large):
+        assert "<title>Hawse backend</title>" in html
+        assert '<div class="notice" id="notice" role="alert" hidden="">' in html, "the page complains of nothing"
+        assert "&lt;img src=x onerror=" in html
+        assert not re.search(r"<img src=.?x|<iframe|<svg onload|<script>", html)
+    assert len(re.findall(r'class="trace [^"]*" href="\?trace=', listed)) == 2
+    rows = re.findall(
+        r'class="w-row ([^"]*)" role="treeitem" data-at="(\d+)" aria-level="(\d+)" title="([^"]*)"', chosen
+    )
+    drawn = [
+        (int(level), re.search(r"step \d|lost$|<?img", title.split("\n")[0].split(": ", 1)[1]))
+        for _, _, level, title in rows
+    ]
+    assert [(level, found[0] if found else "") for level, found in drawn] == [
+        (1, "img"), (2, "step 1"), (3, "step 2"), (1, "lost"), (1, "step 5"), (1, "step 3"), (2, "step 4"),
+    ]  # fmt: skip
+    assert "failed" in rows[1][0]
+    assert "is missing" in rows[3][3]
+    assert "its own parent" in rows[4][3]
+    assert "in a circle" in rows[5][3]
+    drawer = chosen[chosen.index('id="span-drawer"') :]
+    assert "&lt;script&gt;document.title='pwned'&lt;/script&gt;" in drawer
+    assert "Events" in drawer
+    assert "1 name this trace" in chosen
+    assert 20 < large.count('role="treeitem"') < 100, "only what can be seen is drawn"
+    assert "4,999 spans" in large

@@ -9,7 +9,10 @@ _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
     **{
         f"/{name}.js": (f"{name}.js", "text/javascript; charset=utf-8")
-        for name in ("main", "logs", "rows", "metrics", "metricstate", "plot", "other", "state", "charts", "api", "dom")
+        for name in (
+            *("main", "logs", "rows", "metrics", "metricstate", "plot", "other", "state", "charts", "api", "dom"),
+            *("traces", "tracestate", "trace", "spantree", "waterfall"),
+        )
     },
     "/page.css": ("page.css", "text/css; charset=utf-8"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),

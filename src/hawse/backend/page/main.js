@@ -7,8 +7,10 @@ import { load as loadMetrics, onChoice } from "./metricstate.js";
 import { groups, strip } from "./other.js";
 import { close, move, open, openChosen } from "./rows.js";
 import { change, load, onChange, state } from "./state.js";
+import * as traces from "./traces.js";
+import { load as loadTraces, onLook } from "./tracestate.js";
 
-const VIEWS = ["logs", "metrics", "other", "status"];
+const VIEWS = ["logs", "metrics", "traces", "status"];
 const view = () => (VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "logs");
 
 async function showView() {
@@ -18,14 +20,15 @@ async function showView() {
   }
   if (view() === "logs") await refresh();
   if (view() === "metrics") await metrics.refresh();
-  if (view() === "other") await groups();
-  if (view() === "status") await strip();
+  if (view() === "traces") await traces.refresh();
+  if (view() === "status") await Promise.all([strip(), groups()]);
 }
 
 function key(event) {
   const typing = /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName);
   if (event.key === "Escape") {
     if (typing) event.target.blur();
+    else if (view() === "traces") traces.close();
     else close();
     return;
   }
@@ -34,6 +37,7 @@ function key(event) {
     event.preventDefault();
     $("names-filter").focus();
   }
+  if (view() === "traces") traces.key(event);
   if (view() !== "logs") return;
   const act = {
     "/": () => $("q").focus(),
@@ -53,12 +57,15 @@ function key(event) {
 async function run() {
   load();
   loadMetrics();
+  loadTraces();
   listen();
   metrics.listen();
+  traces.listen();
   onChange(refresh);
   onChoice(metrics.refresh);
+  onLook(traces.refresh);
   addEventListener("hashchange", showView);
-  addEventListener("popstate", () => { load(); loadMetrics(); showView(); });
+  addEventListener("popstate", () => { load(); loadMetrics(); loadTraces(); showView(); });
   document.addEventListener("keydown", key);
   await Promise.all([showView(), strip(), fieldNames()]);
   if (state.record) await open(state.record);
@@ -70,7 +77,8 @@ async function run() {
     if (view() === "logs") await tick(second);
     if (view() === "logs" && second % 10 === 0) await fieldNames();
     if (view() === "metrics") await metrics.tick(second);
-    if (view() === "other" && second % 3 === 0) await groups();
+    if (view() === "traces") await traces.tick(second);
+    if (view() === "status" && second % 3 === 0) await groups();
   }
 }
 

@@ -1,4 +1,4 @@
-// Totals above every view; the views of traces, and of the backend's own state.
+// Totals above every view; the view of the backend's own state.
 
 import { ask } from "./api.js";
 import { $, bytes, h, number, short, show, visible } from "./dom.js";
@@ -49,16 +49,17 @@ function statusView(status) {
     h("p", { class: "hint" }, `Version ${status.version}, up for ${number(Math.round(status.uptime_seconds))} s. Faults are set with PUT /api/v1/faults.`));
 }
 
-/** Groups of metrics and traces. */
+/** Groups of metrics that are not decoded. */
 export async function groups() {
   const answer = await ask("groups", "groups", new URLSearchParams({ limit: "200" }));
   if (!answer) return;
-  show($("groups"), answer.groups.length ? table(["arrived", "signal", "source", "items", "format", "resource"], answer.groups.map((group) => [
+  $("kept").hidden = !answer.groups.length;
+  show($("groups"), table(["arrived", "signal", "source", "items", "format", "resource"], answer.groups.map((group) => [
     group.received.slice(0, 23).replace("T", " "), group.signal, group.source, number(group.items), group.format,
     h("details", {}, h("summary", {}, plural(Object.keys(group.resource).length)),
       h("table", { class: "fields" }, h("tbody", {}, Object.entries(group.resource).map(([name, value]) =>
         h("tr", {}, h("th", { scope: "row" }, visible(name)), h("td", {}, h("bdi", {}, visible(typeof value === "string" ? value : JSON.stringify(value))))))))),
-  ])) : h("p", { class: "empty" }, "No traces have arrived."));
+  ])));
 }
 
 const plural = (count) => `${count} ${count === 1 ? "attribute" : "attributes"}`;

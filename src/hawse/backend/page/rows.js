@@ -76,7 +76,7 @@ export async function open(id) {
       h("h2", {}, `Record ${number(record.id)}`),
       h("a", { href: url("logs/record", asked), target: "_blank" }, "JSON"),
       h("button", { type: "button", class: "quiet", "aria-label": "Close", onclick: close }, "✕")),
-    h("div", { class: "inside" }, bodyOf(record), fieldsOf(record)));
+    h("div", { class: "inside" }, traceOf(record), bodyOf(record), fieldsOf(record)));
   drawer.hidden = false;
   remember({ record: String(record.id) });
   document.body.classList.add("opened");
@@ -86,6 +86,13 @@ export function close() {
   $("drawer").hidden = true;
   remember({ record: "" });
   document.body.classList.remove("opened");
+}
+
+/** A way to the trace that a record names, in its field or in its body. */
+function traceOf(record) {
+  const named = /\btrace_?id"?\s*[=:]\s*"?([0-9a-f]{32})\b/i.exec(record.body.slice(0, MOST_TEXT));
+  const id = record.trace_id || named?.[1].toLowerCase();
+  return id ? h("p", {}, h("a", { href: `/?trace=${id}#traces` }, `Trace ${id} →`)) : null;
 }
 
 function bodyOf(record) {
