@@ -1,5 +1,6 @@
 """Real programs to test against, and which of the long tests run."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+
+from .arrived import Collector, problems, run
 
 _SCRIPT = Path(__file__).parents[2] / "scripts" / "peers.py"
 
@@ -43,3 +46,24 @@ def peer():
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def collector(tmp_path_factory):
+    """A `hawse run` with every receiver of traces. At the end, it must have lost, refused and complained of nothing."""
+    with Collector(tmp_path_factory.mktemp("collector")) as running:
+        yield running
+        assert not problems(running.metrics()), running.tail()
+
+
+@pytest.fixture
+def tell(tmp_path, collector):
+    """`tell(told, [program, script], *arguments)` runs a client with a story; returns what it printed, and what came."""
+
+    def send(told, program, *arguments, env=None):
+        file = tmp_path / "story.json"
+        file.write_text(json.dumps(told), encoding="utf-8")
+        said = run([*program, file, *arguments], env)
+        return said, collector.wait_for(said["ids"])
+
+    return send

@@ -1,0 +1,30 @@
+"""OpenTelemetry's SDKs send spans that they were told to, to each port of OTLP: all of it arrives."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from .told import in_otlp, story
+
+CLIENTS = Path(__file__).parent / "clients"
+PORTS = [("grpc", ""), ("legacy_grpc", ""), ("http", "/v1/traces"), ("legacy_http", "/v1/traces")]
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+@pytest.mark.parametrize(("name", "path"), PORTS)
+def test_python(collector, tell, name, path, compression):
+    told = story(finer=123)
+    told["spans"][0]["attributes"] |= {
+        "shop.long": 2**63 - 1,
+        "shop.words": ["a", "é"],
+        "shop.numbers": [1, -2],
+        "shop.floats": [0.5, 1e300],
+        "shop.switches": [True, False],
+    }
+    protocol = name.removeprefix("legacy_")
+    program = [sys.executable, CLIENTS / "otel_otlp.py"]
+    said, came = tell(told, program, collector.url(name, path), protocol, compression)
+    told["resource"] |= said["resource"]
+    assert said["resource"]["telemetry.sdk.language"] == "python"
+    assert came == in_otlp(told, said["ids"])
