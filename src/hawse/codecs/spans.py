@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from hawse.batch import AttributeValue, Group, Resource
 from hawse.codecs import otlp_parts
 from hawse.codecs.descriptors import classes
-from hawse.codecs.otlp_records import _attributes
+from hawse.codecs.otlp_records import _attribute, _attributes
 from hawse.wire import WireError, encode_attributes, field, without_attributes
 
 # Text and values are bytes, as in `otlp_records`: one stray byte must not cost the whole trace.
@@ -23,7 +23,12 @@ Span: 1 bytes trace_id, 3 bytes trace_state, 4 bytes parent_span_id, 5 bytes nam
     8 fixed64 end, 9 bytes attributes*, 15 Status status, 16 fixed32 flags
 Status: 3 uint64 code
 Id: 1 bytes trace_id
-Raw: 2 bytes items*"""
+Raw: 2 bytes items*
+Columns: 2 Column item
+Column: 3 bytes trace_state*, 5 bytes name*, 7 fixed64 start*, 8 fixed64 end*, 15 Codes status, 16 fixed32 flags*
+Codes: 3 uint64 code*
+Pairs: 2 Pair item
+Pair: 9 bytes attributes*"""
 _ATTRIBUTES = 9
 _ID_FIRST = b"\x0a\x10"  # how a span begins that has 16 bytes of trace id before all else: every SDK's
 _SLICE = 2048  # spans that are cut at once
@@ -123,6 +128,26 @@ def read(data: bytes) -> list[Any]:
     `start` and `end` (Unix nanoseconds), `status.code`, `flags`; for attributes see `attributes`.
     """
     return list(_parsed("Spans", data).items)
+
+
+def columns(data: bytes) -> Any:
+    """What some spans have, field by field: `trace_state`, `name`, `start`, `end`, `status.code` and `flags` as lists
+    of what is on the wire. A span without a field has no place in its list. 0.1 µs a span: protobuf merges messages
+    that come again, so spans are declared as one span that has all of them; no object is made of any.
+    """
+    return _parsed("Columns", data).item
+
+
+def pairs(data: bytes, key: str) -> Iterator[AttributeValue]:
+    """The values of an attribute on some spans, of which hardly any are decoded but those."""
+    needle = key.encode("utf-8", "replace")
+    if needle not in data:
+        return
+    for raw in _parsed("Pairs", data).item.attributes:
+        if needle in raw:
+            name, value = _attribute(raw)
+            if name == key:
+                yield value
 
 
 def attributes(span: Any) -> Mapping[str, AttributeValue]:

@@ -5,7 +5,9 @@ probabilisticsamplerprocessor and pkg/sampling of opentelemetry-collector-contri
 was: spans in their tracestate (`ot=th:…`) and by attributes, log records by attributes. docs/sampling.md tells users.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 from google.protobuf.message import DecodeError
@@ -16,6 +18,7 @@ from hawse.batch import AttributeValue, Batch, Group, Signal
 from hawse.codecs import otlp_parts
 from hawse.codecs.descriptors import classes
 from hawse.codecs.otlp_records import as_text
+from hawse.codecs.spans import trace_ids
 from hawse.component import Consumer, Context, Problem, ProcessorFactory, Refused, no_needs
 from hawse.sampling import threshold as consistent
 from hawse.sampling.threshold import ALWAYS, NEVER, TraceState, fnv1a_32
@@ -25,10 +28,19 @@ from hawse.wire import WireError, encode_attributes, field, without_attributes
 _BUCKETS = 1 << 14  # of the hash, in mode hash_seed
 _LATER = 1 << 42  # from 14 bits to 56
 _PRIORITY = "sampling.priority"
+_RULE = "probabilistic"
+_SLICE = 512  # items between looks at the clock
 _TH, _RV = "sampling.threshold", "sampling.randomness"
 _LAYOUT = """Span: 1 bytes trace_id, 3 bytes trace_state, 9 bytes attributes*
-LogRecord: 6 bytes attributes*, 9 bytes trace_id"""
+LogRecord: 6 bytes attributes*, 9 bytes trace_id
+States: 2 Scope scope
+Scope: 2 State item
+State: 3 bytes trace_state*"""
 _CLASSES = classes("hawse.sampled", _LAYOUT)
+
+
+_Counts = Counter[tuple[str, bool]]  # by what decided, and whether it was kept
+_Choose = Callable[[list[bytes], _Counts], list[bytes]]
 
 
 class Config(component.Config, frozen=True, kw_only=True):
@@ -63,6 +75,13 @@ class Config(component.Config, frozen=True, kw_only=True):
             yield Problem("from_attribute", "attribute_source is record, but no attribute is named", "name it")
         if 0 < self.sampling_percentage / 100 * consistent.MOST < 1:
             yield Problem("sampling_percentage", f"{self.sampling_percentage} is too small", "use 0, or 1e-14 and more")
+
+
+def _parsed(name: str, data: bytes) -> Any:
+    try:
+        return _CLASSES[name].FromString(data)
+    except DecodeError as error:
+        raise WireError(f"malformed {name}: {error}") from None
 
 
 class _Item:
@@ -138,10 +157,22 @@ class Sampler:
         if not self._spans and self._config.sampling_priority:
             th = self._priority(item.attributes.get(self._config.sampling_priority), th)
         keep = th < NEVER and (found is None or found >= th)
-        rule = "missing_randomness" if found is None else "inconsistent" if wrong else "probabilistic"
+        rule = "missing_randomness" if found is None else "inconsistent" if wrong else _RULE
         if wrong:
             return _Chosen(keep=keep, rule=rule)
         return _Chosen(keep=keep, rule=rule, th=max(th, item.th or 0), rv=found if explicit else None)
+
+    def by_id(self, trace_id: bytes) -> tuple[str, bytes | None]:
+        """For a span that says nothing of its sampling: what decides, and what is appended to it; None: it goes."""
+        if self.mode == "hash_seed":
+            found = self._hashed(trace_id) if any(trace_id) else None
+        else:
+            found = consistent.randomness_of(trace_id)
+        if found is None:
+            return "missing_randomness", None if self.fails_closed else b""
+        if found < self.th:
+            return _RULE, None
+        return _RULE, _appended(self.th, found if self.mode == "hash_seed" else None)
 
     def _threshold(self, item: _Item) -> int:
         if self.mode != "proportional" or item.th is None:
@@ -228,33 +259,58 @@ class ProbabilisticSampler(component.Processor):
             await self._output.consume(batch.with_groups(kept))
 
     async def _sampled(self, signal: Signal, group: Group, turns: Turns) -> Group | None:
-        message = otlp_parts.opened(group)
+        data = b"".join(group.scopes)
+        message = otlp_parts.read("Group", data)
+        plain = self._plain(signal, data)
+        counts: _Counts = Counter()
         items = 0
-        out: dict[str, int] = {}
-        counted = self._counters[signal]
         for scope in message.scopes:
-            made = []
-            for raw in scope.items[:]:
-                chosen, left = self._one(signal, raw)
-                counted.add(1, sampled="true" if chosen.keep else "false", policy=chosen.rule)
-                if chosen.keep:
-                    made.append(left)
-                else:
-                    out[chosen.rule] = out.get(chosen.rule, 0) + 1
+            raws = scope.items[:]
+            made: list[bytes] = []
+            for at in range(0, len(raws), _SLICE):
+                made += (
+                    plain(raws[at : at + _SLICE], counts)
+                    if plain
+                    else self._each(signal, raws[at : at + _SLICE], counts)
+                )
                 await turns.give()
             del scope.items[:]
             scope.items.extend(made)
             items += len(made)
-        for rule, number in out.items():
-            self._ledger.filtered(Group(group.resource, (), number), rule)
+        for (rule, keep), number in counts.items():
+            self._counters[signal].add(number, sampled="true" if keep else "false", policy=rule)
+            if not keep:
+                self._ledger.filtered(Group(group.resource, (), number), rule)
         return otlp_parts.closed(group, message, items)
+
+    def _plain(self, signal: Signal, data: bytes) -> _Choose | None:
+        """How to choose among spans that say nothing of their sampling, which is nearly all there are: by their ids."""
+        if signal is not Signal.TRACES or b"sampling." in data or _parsed("States", data).scope.item.trace_state:
+            return None
+        sampler = self._samplers[signal]
+
+        def choose(raws: list[bytes], counts: _Counts) -> list[bytes]:
+            ids = trace_ids(raws)
+            chosen = {trace_id: sampler.by_id(trace_id) for trace_id in set(ids)}
+            kept = [raw + found[1] for raw, one in zip(raws, ids, strict=True) if (found := chosen[one])[1] is not None]
+            for one, number in Counter(chosen[one] for one in ids).items():
+                counts[one[0], one[1] is not None] += number
+            return kept
+
+        return choose
+
+    def _each(self, signal: Signal, raws: list[bytes], counts: _Counts) -> list[bytes]:
+        kept = []
+        for raw in raws:
+            chosen, left = self._one(signal, raw)
+            counts[chosen.rule, chosen.keep] += 1
+            if chosen.keep:
+                kept.append(left)
+        return kept
 
     def _one(self, signal: Signal, raw: bytes) -> tuple[_Chosen, bytes]:
         sampler = self._samplers[signal]
-        try:
-            message = _CLASSES["Span" if signal is Signal.TRACES else "LogRecord"].FromString(raw)
-        except DecodeError as error:
-            raise WireError(f"malformed item: {error}") from None
+        message = _parsed("Span" if signal is Signal.TRACES else "LogRecord", raw)
         try:
             item = _Item(raw, message, is_span=signal is Signal.TRACES)
         except ValueError as error:
@@ -265,6 +321,15 @@ class ProbabilisticSampler(component.Processor):
         if not chosen.keep or chosen.th is None:
             return chosen, raw
         return chosen, _told_span(item, chosen) if item.state is not None else _told_record(item, chosen)
+
+
+@lru_cache(maxsize=4096)
+def _appended(th: int, rv: int | None) -> bytes:
+    """The tracestate and attributes of a kept span that had none."""
+    state = TraceState()
+    state.th, state.rv = th, rv
+    told = {"sampling.rule": _RULE, "sampling.probability": consistent.probability(th)}
+    return field(3, str(state).encode()) + encode_attributes(told, 9)
 
 
 def _told_span(item: _Item, chosen: _Chosen) -> bytes:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from hawse.batch import Batch, Group, Signal
+from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs import spans as codec
 from hawse.codecs.spans import Spans
 from hawse.component import Busy, Consumer, Context, Refused
@@ -239,15 +239,21 @@ class Holder:
                 came = trace.nbytes - charged[trace.id]
                 self._held -= came
                 self._leaving += came
-                self._decided.add(1, sampled="true" if verdict.keep else "false")
                 self._decisions.put(trace.id, verdict)
                 del self._deciding[trace.id]
                 self._budget.release(OVERHEAD)
                 self._leaving -= OVERHEAD
                 for part in trace.parts:
                     by_owner.setdefault(part.owner if self._waits else _NOBODY, []).append((verdict, part))
+            self._count(verdicts)
             for owner, parts in by_owner.items():
                 self._send(owner, parts)
+
+    def _count(self, verdicts: Sequence[Verdict]) -> None:
+        kept = sum(verdict.keep for verdict in verdicts)
+        for sampled, number in (("true", kept), ("false", len(verdicts) - kept)):
+            if number:
+                self._decided.add(number, sampled=sampled)
 
     # --- out
 
@@ -273,9 +279,7 @@ class Holder:
                 return
             kept = await self._stamped(parts)
             refusal = await self._deliver(kept) if kept else None
-            for verdict, part in parts:
-                if not verdict.keep:
-                    self._left_out(part.spans, verdict)
+            self._left_out(parts)
             if kept:
                 owner.settled(len(kept), refusal=refusal)
             if len(kept) < len(parts):
@@ -321,21 +325,31 @@ class Holder:
             else:
                 return None
 
-    def _left_out(self, spans: Spans, verdict: Verdict) -> None:
-        group = Group(spans.scope.resource, (), spans.count)
-        if verdict.malformed:
-            self._context.ledger.refused(group, "malformed")
-        else:
-            self._context.ledger.filtered(group, verdict.rule)
+    def _left_out(self, parts: list[tuple[Verdict, Part]]) -> None:
+        """Tell the ledger, once for each resource and rule."""
+        for (verdict, resource), spans in _summed(part for part in parts if not part[0].keep):
+            group = Group(resource, (), spans)
+            if verdict.malformed:
+                self._context.ledger.refused(group, "malformed")
+            else:
+                self._context.ledger.filtered(group, verdict.rule)
 
     def _dropped(self, parts: list[tuple[Verdict, Part]]) -> None:
         """In the end; what was to be left out anyway counts as that."""
-        for verdict, part in parts:
-            if verdict.keep:
-                group = Group(part.spans.scope.resource, (), part.spans.count)
-                self._context.ledger.dropped(group, "shutdown" if self._ends else "failed")
-            else:
-                self._left_out(part.spans, verdict)
+        self._left_out(parts)
+        for (_, resource), spans in _summed(part for part in parts if part[0].keep):
+            self._context.ledger.dropped(Group(resource, (), spans), "shutdown" if self._ends else "failed")
+
+
+def _summed(parts: Iterable[tuple[Verdict, Part]]) -> Iterable[tuple[tuple[Verdict, Resource], int]]:
+    """Spans by rule and resource, with a verdict and a resource that stand for them."""
+    found: dict[tuple[str, int], tuple[tuple[Verdict, Resource], int]] = {}
+    for verdict, part in parts:
+        resource = part.spans.scope.resource
+        key = (verdict.rule, id(resource))
+        before = found.get(key)
+        found[key] = ((verdict, resource), part.spans.count + (before[1] if before else 0))
+    return found.values()
 
 
 class _Nobody(Owner):

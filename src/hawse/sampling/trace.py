@@ -1,6 +1,6 @@
 """A trace that is held, as policies see it: what has come of it so far, read when a policy first asks for it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from hawse.batch import AttributeValue, Resource
@@ -24,7 +24,7 @@ class Part:
 class Trace:
     """All that was received under one trace id. `arrived` is when the first span came, in seconds of the clock."""
 
-    __slots__ = ("_read", "arrived", "id", "nbytes", "note", "parts", "spans")
+    __slots__ = ("_columns", "_read", "arrived", "id", "nbytes", "note", "parts", "spans")
 
     def __init__(self, trace_id: bytes, arrived: float) -> None:
         self.id = trace_id
@@ -34,13 +34,14 @@ class Trace:
         self.nbytes = OVERHEAD
         self.note = ""  # the sub-policy that decided
         self._read: list[tuple[Resource, list[Any]]] | None = None
+        self._columns: Any = None
 
     def add(self, spans: Spans, owner: Owner) -> None:
         """Hold more of it."""
         self.parts.append(Part(spans, owner))
         self.spans += spans.count
         self.nbytes += len(spans.data)
-        self._read = None
+        self.forget()
 
     def withdraw(self, owner: Owner) -> int:
         """Forget what came with a batch; how many bytes that was."""
@@ -49,7 +50,7 @@ class Trace:
         self.spans -= sum(spans.count for spans in gone)
         size = sum(len(spans.data) for spans in gone)
         self.nbytes -= size
-        self._read = None
+        self.forget()
         return size
 
     def by_resource(self) -> list[tuple[Resource, list[Any]]]:
@@ -63,28 +64,39 @@ class Trace:
         for _, found in self.by_resource():
             yield from found
 
-    def values(self, key: str) -> Iterator[AttributeValue]:
-        """The values of an attribute, of resources and of spans. Raises WireError."""
-        needle = key.encode()
-        for part, (resource, found) in zip(self.parts, self.by_resource(), strict=True):
-            if (value := resource.attributes.get(key)) is not None:
-                yield value
-            if needle in part.spans.data:  # in C: of most traces no span is decoded
-                for span in found:
-                    if (value := codec.attributes(span).get(key)) is not None:
-                        yield value
+    @property
+    def columns(self) -> Any:
+        """The fields of all spans, as `codecs.spans.columns` has them. Raises WireError."""
+        if self._columns is None:
+            self._columns = codec.columns(self._data)
+        return self._columns
+
+    @property
+    def _data(self) -> bytes:
+        if len(self.parts) == 1:
+            return self.parts[0].spans.data
+        return b"".join([part.spans.data for part in self.parts])
+
+    def has(self, key: str, test: Callable[[AttributeValue], bool]) -> bool:
+        """Whether an attribute of a resource or span passes a test. Raises WireError."""
+        for part in self.parts:
+            value = part.spans.scope.resource.attributes.get(key)
+            if value is not None and test(value):
+                return True
+        return any(test(value) for value in codec.pairs(self._data, key))
 
     def duration(self) -> int:
         """From the earliest start to the latest end, in nanoseconds; 0 where they make no sense."""
-        times = [(span.start, span.end) for span in self.all_spans()]
-        if not times:
+        starts, ends = self.columns.start, self.columns.end
+        if not ends:
             return 0
-        return max(0, int(max(end for _, end in times) - min(start for start, _ in times)))
+        return max(0, int(max(ends) - (min(starts) if len(starts) == self.spans else 0)))
 
     def with_status(self, code: int) -> int:
         """How many spans have that status code."""
-        return len([True for span in self.all_spans() if span.status.code == code])
+        codes: list[int] = self.columns.status.code[:]
+        return codes.count(code) if code else self.spans - len(codes) + codes.count(0)
 
     def forget(self) -> None:
         """Let go of what was read: the trace may wait for its delivery."""
-        self._read = None
+        self._read = self._columns = None

@@ -86,6 +86,7 @@ class CascadingFilter(component.Processor):
             except WireError:
                 found = Verdict(keep=False, rule="malformed", malformed=True)
             first.append(found)
+            trace.forget()
             await turns.give()
         verdicts = [
             found if isinstance(found, Verdict) else self._within(trace, found, now)
@@ -94,7 +95,6 @@ class CascadingFilter(component.Processor):
         made = []
         for trace, verdict in zip(traces, verdicts, strict=True):
             made.append(self._stamped(trace, verdict))
-            trace.forget()
             await turns.give()
         return made
 
@@ -139,12 +139,10 @@ class CascadingFilter(component.Processor):
 
 def _before(trace: Trace) -> float:
     """The probability with which the trace was sampled before it came here, where that is told."""
-    if not any(b"sampling.probability" in part.spans.data for part in trace.parts):
-        return 1.0
-    for span in trace.all_spans():
-        value = codec.attributes(span).get("sampling.probability")
-        if isinstance(value, float) and value > 0:
-            return value
+    for part in trace.parts:
+        for value in codec.pairs(part.spans.data, "sampling.probability"):
+            if isinstance(value, float) and value > 0:
+                return value
     return 1.0
 
 

@@ -53,11 +53,11 @@ def _tests(config: Filter) -> list[Test]:
     if (text := config.string_attribute) is not None:
         string = _text(text.values, use_regex=text.use_regex)
         key = text.key
-        found.append(lambda trace: any(string(value) for value in trace.values(key)))
+        found.append(lambda trace: trace.has(key, string))
     if (numbers := config.numeric_attribute) is not None:
         number = _between([(numbers.min_value, numbers.max_value)])
         name = numbers.key
-        found.append(lambda trace: any(number(value) for value in trace.values(name)))
+        found.append(lambda trace: trace.has(name, number))
     if config.attributes:
         found.append(_on_one_span(config.attributes))
     return found
@@ -65,9 +65,7 @@ def _tests(config: Filter) -> list[Test]:
 
 def _named(pattern: Regex) -> Test:
     search = pattern.compiled.search
-    return lambda trace: any(
-        search(name.decode("utf-8", "replace")) for name in {span.name for span in trace.all_spans()}
-    )
+    return lambda trace: any(search(name.decode("utf-8", "replace")) for name in set(trace.columns.name))
 
 
 def _text(values: Sequence[str], *, use_regex: bool) -> Callable[[AttributeValue], bool]:

@@ -4,6 +4,7 @@ Keys and semantics are those of the OpenTelemetry Collector's processor of this 
 Holding, answering and delivering is `hawse.sampling.holder`.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 from hawse import component
@@ -35,6 +36,7 @@ class TailSampling(component.Processor):
         self._votes = context.meter.counter(
             "processor_tail_sampling_count_traces_sampled", "Decisions by policy: sampled, not_sampled, dropped…"
         )
+        self._counts: Counter[tuple[str, Decision]] = Counter()
         self.holder = Holder(config, context, output, self._decide, decisions)
 
     async def start(self) -> None:
@@ -58,13 +60,16 @@ class TailSampling(component.Processor):
                 verdicts.append(Verdict(keep=False, rule="malformed", malformed=True))
             trace.forget()
             await turns.give()
+        for (policy, decision), number in self._counts.items():
+            self._votes.add(number, policy=policy, decision=decision.value)
+        self._counts.clear()
         return verdicts
 
     def _verdict(self, trace: Trace, now: float) -> Verdict:
         said: list[tuple[Evaluator, Decision]] = []
         for policy in self._policies:
             decision = policy.evaluate(trace, now)
-            self._votes.add(1, policy=policy.name, decision=decision.value)
+            self._counts[policy.name, decision] += 1
             said.append((policy, decision))
             if decision is DROPPED or (self._first and decision is SAMPLED):
                 break

@@ -76,18 +76,18 @@ def _span_count(section: settings.SpanCount) -> Evaluate:
 
 def _status_code(section: settings.StatusCode) -> Evaluate:
     codes = frozenset(settings.STATUS_CODES.index(one) for one in section.status_codes)
-    return _when(lambda trace: any(span.status.code in codes for span in trace.all_spans()))
+    return _when(lambda trace: any(trace.with_status(code) for code in codes))
 
 
 def _trace_flags(_: None) -> Evaluate:
-    return _when(lambda trace: any(span.flags & _SAMPLED_FLAG for span in trace.all_spans()))
+    return _when(lambda trace: any(flags & _SAMPLED_FLAG for flags in trace.columns.flags))
 
 
 def _trace_state(section: settings.TraceState) -> Evaluate:
     wanted = frozenset(f"{section.key}={value}".encode() for value in section.values)
 
     def found(trace: Trace) -> bool:
-        states = {span.trace_state for span in trace.all_spans()} - {b""}
+        states = set(trace.columns.trace_state)
         return any(entry.strip() in wanted for state in states for entry in state.split(b","))
 
     return _when(found)
@@ -95,7 +95,7 @@ def _trace_state(section: settings.TraceState) -> Evaluate:
 
 def _attribute(key: str, test: Callable[[AttributeValue], bool], *, invert: bool) -> Evaluate:
     def evaluate(trace: Trace, _: float) -> Decision:
-        if any(test(value) for value in trace.values(key)):
+        if trace.has(key, test):
             return Decision.INVERT_NOT_SAMPLED if invert else SAMPLED
         return Decision.INVERT_SAMPLED if invert else NOT_SAMPLED
 
