@@ -51,12 +51,15 @@ class Columns:
         self._other = other
         self._read_logs = read_logs
 
-    def read(self, reader: Reader, at: int, count: int) -> tuple[list[Span], int]:
-        """The next `count` spans, and the place behind them. Raises as reading them one by one does."""
+    def read(self, reader: Reader, at: int, count: int, until: int) -> tuple[list[Span], int]:
+        """The next `count` spans, or as many as begin before `until`, and the place behind them.
+
+        Raises as reading them one by one does.
+        """
         found: list[Span | None] = []
         rows: list[_Row] = []
         numbers: list[bytes] = []
-        for _ in range(count):
+        while len(found) < count and (at < until or not found):
             try:
                 row, end = self._row(reader, at, numbers)
             except (WireError, IndexError, struct.error):

@@ -30,7 +30,8 @@ _NO_TRACE = bytes(16)
 _double = struct.Struct("<d")
 _LARGE = 64 << 10  # bytes of a span whose parts are counted before it is parsed
 _SCALARS = 16  # fields of a span that are there once
-_STEP = 32  # spans between two turns for others
+_TURN = 32 << 10  # bytes of spans between two turns for others, a span counting for _SPAN at least
+_SPAN = 512
 _FIELDS = 4096  # fields around them that are walked between two
 _MOST_KEPT, _LONGEST_KEPT = 1024, 4096  # processes, and their bytes
 
@@ -64,7 +65,8 @@ class ProtoTranslator:
         """A PostSpansRequest. Yields now and then, for others to run; returns groups. Raises WireError, TooMany."""
         process, spans = yield from _outline(data, most)
         found: dict[bytes, tuple[dict[Scope, list[bytes]], list[None]]] = {}
-        for index, (at, behind) in enumerate(spans):
+        turn = 0
+        for at, behind in spans:
             try:
                 own, scope, span = self._span(data[at:behind])
             except WireError as error:
@@ -72,7 +74,9 @@ class ProtoTranslator:
             scopes, count = found.setdefault(process if own is None else own, ({}, []))
             scopes.setdefault(scope, []).append(span)
             count.append(None)
-            if index % _STEP == _STEP - 1:
+            turn += _SPAN + behind - at
+            if turn >= _TURN:
+                turn = 0
                 yield
         return [
             Group(self._resource(raw), jaeger_spans.scopes(scopes), len(count))

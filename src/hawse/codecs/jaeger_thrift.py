@@ -6,7 +6,7 @@ owns its bytes. `body` is a Batch, as posted to a collector, `datagram` a call o
 
 import struct
 from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 from hawse.batch import Group, Resource
 from hawse.codecs import jaeger_spans
@@ -31,6 +31,7 @@ from hawse.codecs.thrift import (
 )
 from hawse.wire import WireError
 
+T = TypeVar("T")
 _REFERENCE: Fields = {1: AN_I32, 2: AN_I64, 3: AN_I64, 4: AN_I64}
 _SPAN_FIELDS = {1: "traceIdLow", 2: "traceIdHigh", 3: "spanId", 4: "parentSpanId", 5: "operationName", 7: "flags"}
 _SPAN_FIELDS |= {8: "startTime", 9: "duration"}
@@ -38,6 +39,7 @@ _MOST_KEPT = 1024  # names, processes
 _HEAD = 48  # bytes by which a process is looked for
 _LONGEST_KEPT = 4096  # bytes of a process that is remembered
 _STEP, _COLUMNS = 32, 128  # spans between two turns for others: read one by one, in columns
+_BYTES = 32 << 10  # the same, since a span may be large
 _FEW = 12  # spans that are not worth columns
 _trace_id, _id = struct.Struct(">qq"), struct.Struct(">q")
 
@@ -85,7 +87,11 @@ class Translator:
         return group
 
     def datagram(self, data: bytes) -> list[Group]:
-        """Calls of Agent.emitBatch, nearly always one. Raises WireError."""
+        """The same as `calls`, at once."""
+        return _finish(self.calls(data))
+
+    def calls(self, data: bytes) -> Generator[None, None, list[Group]]:
+        """Calls of Agent.emitBatch, nearly always one. Yields now and then, as `body` does. Raises WireError."""
         reader = self._protocol(data)
         groups: list[Group] = []
         at = 0
@@ -96,7 +102,7 @@ class Translator:
                     raise WireError(f"the message calls {message.name[:60]!r}, not emitBatch")
                 if message.kind not in {CALL, ONEWAY}:
                     raise WireError("emitBatch is answered, not called")
-                group, at = self._arguments(reader, at)
+                group, at = yield from self._arguments(reader, at)
                 groups.append(group)
         return groups
 
@@ -116,14 +122,14 @@ class Translator:
             pass
         return 1
 
-    def _arguments(self, reader: Reader, at: int) -> tuple[Group, int]:
+    def _arguments(self, reader: Reader, at: int) -> Generator[None, None, tuple[Group, int]]:
         group, number = None, 0
         while True:
             kind, number, at = reader.field(at, number)
             if kind == STOP:
                 break
             if number == 1 and kind == STRUCT:
-                group, at = _finish(self._batch(reader, at, 1 << 62))
+                group, at = yield from self._batch(reader, at, 1 << 62)
             else:
                 at = reader.skip(kind, at)
         if group is None:
@@ -172,25 +178,26 @@ class Translator:
         if size > most:
             raise TooMany(f"the batch has {size} spans, {most} are allowed")
         found: dict[Scope, list[bytes]] = {}
-        step = _STEP if self._columns is None else _COLUMNS
-        for first in range(0, size, step):
-            count = min(step, size - first)
-            if self._columns is not None and count >= _FEW:
-                spans, at = self._columns.read(reader, at, count)
+        left = size
+        while left:
+            if self._columns is not None and left >= _FEW:
+                spans, at = self._columns.read(reader, at, min(left, _COLUMNS), at + _BYTES)
             else:
-                spans, at = self._one_by_one(reader, at, count)
+                spans, at = self._one_by_one(reader, at, min(left, _STEP), at + _BYTES)
+            left -= len(spans)
             for scope, span in spans:
                 if scope in found:
                     found[scope].append(span)
                 else:
                     found[scope] = [span]
-            if count == step:
+            if left:
                 yield
         return found, size, at
 
-    def _one_by_one(self, reader: Reader, at: int, count: int) -> tuple[list[tuple[Scope, bytes]], int]:
-        spans = []
-        for _ in range(count):
+    def _one_by_one(self, reader: Reader, at: int, count: int, until: int) -> tuple[list[tuple[Scope, bytes]], int]:
+        """The next `count` spans, or as many as begin before `until`."""
+        spans: list[tuple[Scope, bytes]] = []
+        while len(spans) < count and (at < until or not spans):
             scope, span, at = self._read_span(reader, at)
             spans.append((scope, span))
         return spans, at
@@ -259,11 +266,11 @@ def _resource_tags(reader: Reader, _: int, at: int) -> tuple[list[Tag], int]:
     return tags, at
 
 
-def _finish(work: Generator[None, None, tuple[Group, int]]) -> tuple[Group, int]:
+def _finish(work: Generator[None, None, T]) -> T:
     """The result of what is short enough to be done at once."""
     while True:
         try:
             next(work)
         except StopIteration as done:
-            found: tuple[Group, int] = done.value
+            found: T = done.value
             return found

@@ -65,15 +65,19 @@ def read_tags(reader: Reader, at: int, tags: Tags) -> tuple[tuple[dict[str, byte
     end_of = _ENDS[type(reader)]
     plain: dict[str, bytes] = {}
     special: Special = {}
+    usual = True
     for _ in range(size):
-        try:
-            end = end_of(data, at)
-            if end - at > _LONGEST:
-                raise WireError("no tag of the usual form, or a long one")
-            key, encoded, decides = tags[data[at:end]]
-        except (WireError, IndexError, struct.error):  # not as most write it, or wrong: the long way tells
+        found = None
+        if usual:
+            try:
+                end = end_of(data, at)
+                found = tags[data[at:end]] if end - at <= _LONGEST else None
+            except (WireError, IndexError, struct.error):
+                usual = False  # not as most write it, or wrong: the long way tells
+        if found is None:
             tag, end = tag_of(reader, at)
-            key, encoded, decides = tags.keep(*tag)
+            found = tags.keep(*tag)
+        key, encoded, decides = found
         if decides is None:
             plain[key] = encoded
         else:

@@ -7,9 +7,8 @@ should keep them and try again, 400 (INVALID_ARGUMENT) that they will never be t
 
 import asyncio
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from math import ceil
-from typing import TypeVar
 
 from hawse.batch import Batch, Group, Signal
 from hawse.codecs.jaeger_proto import ProtoTranslator
@@ -24,10 +23,10 @@ from hawse.net.udp import UdpConfig
 from hawse.receivers.jaeger.agent import Agent
 from hawse.receivers.jaeger.config import JaegerConfig, needs, served
 from hawse.receivers.jaeger.sampling import Sampling
+from hawse.receivers.jaeger.turns import in_turns
 from hawse.turns import Turns
 from hawse.wire import WireError
 
-T = TypeVar("T")
 _CALL = "/jaeger.api_v2.CollectorService/PostSpans"
 _PATH = "/api/traces"
 _BINARY = ("application/x-thrift", "application/vnd.apache.thrift.binary")
@@ -107,7 +106,7 @@ class Jaeger(Receiver):
             return _text(415, f"content-type {kind[:100]!r} is not Thrift; send {_BINARY[0]}")
         translator = self._compact if kind == _COMPACT else self._binary
         try:
-            group = await _in_turns(translator.body(request.body, self._config.max_request_spans))
+            group = await in_turns(translator.body(request.body, self._config.max_request_spans), Turns())
         except TooMany as error:
             self._malformed.add(1)
             return _text(413, f"{error} (max_request_spans)")
@@ -126,7 +125,7 @@ class Jaeger(Receiver):
 
     async def _post_spans(self, request: Request) -> Response:
         try:
-            groups = await _in_turns(self._proto.request(request.body, self._config.max_request_spans))
+            groups = await in_turns(self._proto.request(request.body, self._config.max_request_spans), Turns())
         except TooMany as error:
             self._malformed.add(1)
             raise GrpcError(Code.RESOURCE_EXHAUSTED, f"{error} (max_request_spans)") from None
@@ -162,18 +161,6 @@ class Jaeger(Receiver):
         if now - self._complained >= _COMPLAIN_EVERY:
             self._complained = now
             self._context.log.warning("%s from %s, refused", message, peer or "an unknown address")
-
-
-async def _in_turns(work: Generator[None, None, T]) -> T:
-    """The result of work that has others run between its steps."""
-    turns = Turns()
-    while True:
-        try:
-            next(work)
-        except StopIteration as done:
-            found: T = done.value
-            return found
-        await turns.give()
 
 
 def _text(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -13,6 +13,7 @@ from hawse.codecs.jaeger_thrift import Translator
 from hawse.component import Busy, Consumer, Context, Refused
 from hawse.net.budget import Budget
 from hawse.net.udp import Datagram, UdpConfig, UdpServer
+from hawse.receivers.jaeger.turns import in_turns
 from hawse.turns import Turns
 from hawse.wire import WireError
 
@@ -100,12 +101,11 @@ class Agent:
         groups: dict[str, list[Group]] = {}
         for datagram in taken:
             try:
-                found = self._translator.datagram(datagram.data)
+                found = await in_turns(self._translator.calls(datagram.data), turns)
             except WireError as error:
                 self._complain(f"malformed {self._name} datagram: {error}", datagram.peer)
             else:
                 groups.setdefault(datagram.peer, []).extend(found)
-            await turns.give()
         batches = [Batch(Signal.TRACES, found, peer) for peer, found in groups.items()]
         await asyncio.gather(*(self._deliver(batch) for batch in batches if batch.items))
 
