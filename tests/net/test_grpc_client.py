@@ -396,7 +396,7 @@ async def scripted(*answers):
 def scripted_call(*answers, calls=1, **settings):
     async def run():
         async with scripted(*answers) as (port, state):
-            async with calling(port, **{"timeout": Duration(1), **settings}) as client:
+            async with calling(port, **{"timeout": Duration(0.4), **settings}) as client:
                 results = []
                 for _ in range(calls):
                     try:
@@ -460,7 +460,7 @@ def test_scripted_answers_are_taken():
         (frames.settings({}) * 3000, "bring nothing"),
         (head() + data(b"") * 3000, "bring nothing"),
         (frames.frame(frames.GOAWAY, 0, 0, b"1"), "GOAWAY"),
-        (b"", "did not answer within 1s"),
+        (b"", "did not answer within 0.4s"),
         (None, "the connection ended"),
     ],
 )  # fmt: skip
@@ -513,14 +513,14 @@ def test_a_server_gone_without_a_word_is_noticed_by_the_next_call():
 
 def test_keepalive_ends_a_connection_that_does_not_answer():
     async def run():
-        keepalive = ClientKeepalive(time=Duration(1), timeout=Duration(0.2), permit_without_stream=True)
+        keepalive = ClientKeepalive(time=Duration(0.3), timeout=Duration(0.2), permit_without_stream=True)
         async with scripted(GOOD) as (port, state), calling(port, keepalive=keepalive) as client:
             assert await client.call("/t.T/Echo", b"hello") == b"hi"
-            await asyncio.sleep(1.3)
+            await asyncio.sleep(0.6)
             assert any(kind == frames.PING and not flags for _, kind, flags, _, _ in state["frames"])
             assert client._channel._connections  # the PING was answered
             state["deaf"] = True
-            await asyncio.sleep(1.5)
+            await asyncio.sleep(0.9)
             assert not client._channel._connections
 
     asyncio.run(run())

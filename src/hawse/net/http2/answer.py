@@ -27,6 +27,7 @@ _GRPC_HEAD = status(200) + literal("content-type", "application/grpc") + literal
 )  # fmt: skip
 _GRPC_OK = literal("grpc-status", "0")
 _LATE = GrpcError(grpc.Code.DEADLINE_EXCEEDED, "the call was not done within its deadline")
+_AT_ONCE = 256 << 10  # bytes of a frame, whatever the client allows: others write on the connection, too
 _NO_BODY = frozenset({204, 304})
 
 
@@ -169,7 +170,7 @@ class Answers(Writer):
         """DATA frames, as far as the windows are open at a time. Raises ConnectionError, TimeoutError."""
         at = 0
         while at < len(data):
-            size = min(len(data) - at, self._send_window, stream.send_window, self._frame_size)
+            size = min(len(data) - at, self._send_window, stream.send_window, self._frame_size, _AT_ONCE)
             if size <= 0:
                 await self._opened(stream)
                 continue

@@ -29,7 +29,8 @@ _STREAM_WINDOW = 4 << 20
 _WINDOW = 16 << 20
 _TABLE = 4096
 _CONTINUATIONS = 32
-_UNSENT = 1 << 20  # bytes of answers to control frames that may wait for a client that does not read
+_UNSENT = 1 << 20  # bytes that may wait for a client that is slow to read,
+_UNREAD = 64 << 10  # and of answers to control frames behind them
 _REQUEST = 1 << 10  # bytes that our own objects take for a request
 _YOUNG = 1.0
 _UNTOLD = 10
@@ -54,6 +55,7 @@ class Http2Connection(Answers):
         self._last = 0
         self._window = _WINDOW
         self._unacknowledged = 0
+        self._unread = 0
         self._draining = False
         self.deadline = float("inf")
         self._idle_since = self._heard = listener.loop.time()
@@ -441,7 +443,8 @@ class Http2Connection(Answers):
 
     def _control(self, frame: bytes) -> None:
         """Answer a frame; a client that sends without reading is cut off."""
-        if self._transport.get_write_buffer_size() > _UNSENT:
+        self._unread = self._unread + len(frame) if self._transport.get_write_buffer_size() > _UNSENT else 0
+        if self._unread > _UNREAD:
             raise ConnectionFailed(Code.ENHANCE_YOUR_CALM, "answers are not read")
         self._transport.write(frame)
 
