@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 from hawse.batch import AttributeValue, Group, Resource
 from hawse.codecs import otlp_parts
 from hawse.codecs.descriptors import classes
-from hawse.codecs.otlp_records import _attribute, _attributes
+from hawse.codecs.otlp_records import _attribute, _attributes, _seen
 from hawse.wire import WireError, encode_attributes, field, without_attributes
 
 # Text and values are bytes, as in `otlp_records`: one stray byte must not cost the whole trace.
@@ -139,15 +139,14 @@ def columns(data: bytes) -> Any:
 
 
 def pairs(data: bytes, key: str) -> Iterator[AttributeValue]:
-    """The values of an attribute on some spans, of which hardly any are decoded but those."""
+    """The values of an attribute on some spans, each once, of which hardly any are decoded but those."""
     needle = key.encode("utf-8", "replace")
     if needle not in data:
         return
-    for raw in _parsed("Pairs", data).item.attributes:
-        if needle in raw:
-            name, value = _attribute(raw)
-            if name == key:
-                yield value
+    for raw in {raw for raw in _parsed("Pairs", data).item.attributes[:] if needle in raw}:
+        name, value = _seen.get(raw) or _attribute(raw)
+        if name == key:
+            yield value
 
 
 def attributes(span: Any) -> Mapping[str, AttributeValue]:

@@ -16,7 +16,7 @@ from hawse.values import Regex
 _SAMPLED_FLAG = 1
 
 
-class Decision(enum.Enum):
+class Decision(enum.StrEnum):
     """What a policy says. The inverted ones are of policies with `invert_match`, and weigh more."""
 
     SAMPLED = "sampled"
