@@ -17,6 +17,7 @@ BUILT_IN: dict[Kind, dict[str, str]] = {
     Kind.RECEIVER: {
         "filelog": "hawse.receivers.filelog",
         "jaeger": "hawse.receivers.jaeger",
+        "opencensus": "hawse.receivers.opencensus",
         "otlp": "hawse.receivers.otlp",
         "prometheus": "hawse.receivers.prometheus",
         "prometheusremotewrite": "hawse.receivers.prometheusremotewrite",

@@ -27,6 +27,7 @@ REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "components.md"
 MINIMAL = {
     ("receiver", "filelog"): {"include": ["{tmp}/*.log"]},
     ("receiver", "jaeger"): {"protocols": {"thrift_compact": {"endpoint": "127.0.0.1:0"}}},
+    ("receiver", "opencensus"): {"endpoint": "127.0.0.1:0"},
     ("receiver", "otlp"): {"protocols": {"http": {"endpoint": "127.0.0.1:0"}}},
     ("receiver", "zipkin"): {"endpoint": "127.0.0.1:0"},
     ("receiver", "prometheus"): {
