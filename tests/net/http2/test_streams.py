@@ -13,6 +13,8 @@ from hawse.net.budget import Budget
 from hawse.net.grpc import METHOD, STREAM, Code, GrpcError, framed
 from hawse.net.head import read_head
 from hawse.net.http import Response
+from hawse.net.http2 import frames
+from hawse.net.http2.fields import block
 from hawse.net.http2.messages import Messages
 from hawse.net.routes import Mount, Routes
 from hawse.net.settings import ServerConfig
@@ -263,9 +265,6 @@ def test_a_client_that_has_vanished_loses_its_stream():
     SEEN.update(begun=threading.Event(), ended=threading.Event())
 
     async def vanish(port):
-        from hawse.net.http2 import frames
-        from hawse.net.http2.fields import block
-
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         fields = block([(":method", "POST"), (":scheme", "http"), (":path", "/t.T/Held"), (":authority", "x"),
                         ("content-type", "application/grpc")])  # fmt: skip
@@ -330,3 +329,38 @@ def test_malformed_messages_say_what_is_wrong(data, said):
             await anext(messages)
 
     asyncio.run(run())
+
+
+async def big(request, messages):
+    yield bytes(3 << 20)
+
+
+def test_a_client_that_is_slow_to_read_may_ask_whether_we_are_there():
+    """As grpcio does while large messages come: its PINGs wait behind them, which is no flood."""
+
+    async def run(port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        fields = block([(":method", "POST"), (":scheme", "http"), (":path", "/t.T/Big"), (":authority", "x"),
+                        ("content-type", "application/grpc")])  # fmt: skip
+        values = {frames.INITIAL_WINDOW_SIZE: 1 << 30, frames.MAX_FRAME_SIZE: 1 << 20}
+        writer.write(frames.PREFACE + frames.settings(values) + frames.window_update(0, 1 << 30))
+        for number in range(12):
+            writer.write(frames.frame(frames.HEADERS, 5, 2 * number + 1, fields))
+        await asyncio.sleep(0.3)  # the buffers are full by now
+        for _ in range(100):
+            writer.write(frames.frame(frames.PING, 0, 0, bytes(8)))
+        await asyncio.sleep(0.2)
+        kinds, size_of_data = [], 0
+        while kinds.count("end") < 12:
+            size, kind, flags, _ = frames.read_head(await reader.readexactly(frames.HEAD), 0)
+            await reader.readexactly(size)
+            assert kind != frames.GOAWAY
+            size_of_data += size if kind == frames.DATA else 0
+            kinds.append("end" if kind == frames.HEADERS and flags & frames.END_STREAM else kind)
+        assert size_of_data == 12 * (5 + (3 << 20))
+        assert kinds.count(frames.PING) == 100
+        writer.close()
+        await writer.wait_closed()
+
+    with serving({(STREAM, "/t.T/Big"): big}) as box:
+        asyncio.run(asyncio.wait_for(run(box["port"]), 20))
