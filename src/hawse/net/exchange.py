@@ -10,7 +10,7 @@ import httptools
 from hawse.wire import Buffer
 
 _SLICE = 256 << 10  # written at once; what the kernel doesn't take is copied into asyncio's buffer
-_TOGETHER = 64 << 10  # up to here, joining head and body is cheaper than a second system call
+_TOGETHER = 256 << 10  # up to here, joining head and body is cheaper than a second system call
 _HEAD_LIMIT = 256 << 10
 _QUEUED = 1 << 20  # bytes of a streamed body that may wait for their reader
 
