@@ -38,7 +38,8 @@ def tag_parser(protocol: type[Reader]) -> Callable[[bytes], Tag]:
     """A function of a tag's bytes, which must be all of it and nothing else."""
 
     def parse(raw: bytes) -> Tag:
-        if protocol is Compact and (text := _short_text(raw)) is not None:
+        text = _short_text(raw) if protocol is Compact else _fixed_text(raw)
+        if text is not None:
             return text
         tag, end = tag_of(protocol(raw), 0)
         if end != len(raw):
@@ -55,6 +56,17 @@ def _short_text(raw: bytes) -> Tag | None:
         size = raw[at + 3]
         if size < 128 and len(raw) == at + 5 + size and not raw[-1]:
             return raw[2:at].decode("utf-8", "replace"), raw[at + 4 : -1].decode("utf-8", "replace")
+    return None
+
+
+def _fixed_text(raw: bytes) -> Tag | None:
+    """The same in the binary protocol: each field has a head of three bytes, and sizes have four."""
+    at = 7 + int.from_bytes(raw[3:7], "big")
+    value = at + 14
+    if raw[:3] == b"\x0b\0\1" and raw[at : value - 4] == b"\x08\0\2\0\0\0\0\x0b\0\3":
+        end = value + int.from_bytes(raw[value - 4 : value], "big")
+        if len(raw) == end + 1 and not raw[end]:
+            return raw[7:at].decode("utf-8", "replace"), raw[value:end].decode("utf-8", "replace")
     return None
 
 
