@@ -44,7 +44,7 @@ PACKAGES = {"promtool": ("prometheus", "promtool")}  # first in the one, since D
 _OLD = ("protobuf==3.20.3", "setuptools<81")
 CLIENTS = {
     "opentelemetry-exporter-prometheus-remote-write": ("0.66b1",),  # wants protobuf < 7
-    "jaeger-client": ("4.8.0", "setuptools<81"),
+    "jaeger-client": ("4.8.0", "setuptools<81", "six"),
     "opentelemetry-exporter-jaeger": ("1.21.0", "opentelemetry-sdk==1.21.0", "deprecated", *_OLD),
     "opentelemetry-exporter-zipkin": ("1.45.1", "opentelemetry-sdk==1.45.1", *_OLD),
     "py-zipkin": ("1.2.8",),

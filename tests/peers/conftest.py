@@ -67,3 +67,13 @@ def tell(tmp_path, collector):
         return said, collector.wait_for(said["ids"])
 
     return send
+
+
+@pytest.fixture
+def node(peer):
+    """`node("npm-x")`: the interpreter, and the environment in which it finds the package."""
+
+    def find(name):
+        return peer("node"), {**os.environ, "NODE_PATH": str(peer(name))}
+
+    return find

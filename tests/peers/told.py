@@ -119,3 +119,11 @@ def _typed(value):
     if isinstance(value, list | tuple):
         return ("array", tuple(_typed(one) for one in value))
     return (type(value).__name__, value)
+
+
+def numbers_are_floats(attributes):
+    """Some clients in JavaScript have no integers."""
+    return {
+        key: float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+        for key, value in attributes.items()
+    }
