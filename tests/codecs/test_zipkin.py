@@ -312,6 +312,11 @@ def test_too_many_spans():
             finish(getattr(Translator(Limits(spans=2)), version)(json.dumps([minimal()] * 3).encode()))
 
 
+def test_opentelemetry_says_debug_of_all_that_is_sampled():
+    span = one(v2(minimal(debug=True, tags={"telemetry.sdk.name": "opentelemetry"})))
+    assert (span.flags, attributes(span)) == (1, {})
+
+
 # --- version 2 in protobuf --------------------------------------------------------------------------------------------
 
 

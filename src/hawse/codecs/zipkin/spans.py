@@ -25,6 +25,7 @@ _LONGEST_KEPT = 4096  # bytes of a resource, characters of an endpoint
 _SAMPLED = 1
 _ABSENT = field(SPAN, encode_attribute("otel.zipkin.absentField.startTime", value=True))
 _DEBUG = field(SPAN, encode_attribute("zipkin.debug", value=True))
+_FROM_OPENTELEMETRY = "telemetry.sdk.name"  # its exporters say debug of all that is sampled
 _SHARED = field(SPAN, encode_attribute("zipkin.shared", value=True))
 
 
@@ -151,7 +152,9 @@ class Spans:
         scope, fields = NO_SCOPE, b""
         if special:
             scope, kind, fields = settle(kind, special, plain, version_1=version_1)
-        marks = (b"" if start else _ABSENT) + (_DEBUG if debug else b"") + (_SHARED if shared else b"")
+        marks = (b"" if start else _ABSENT) + (_SHARED if shared else b"")
+        if debug and not any(key == _FROM_OPENTELEMETRY for key, _ in of_resource):
+            marks += _DEBUG
         written = span_writer.span(
             trace_id=trace_id,
             span_id=span_id,
