@@ -169,3 +169,27 @@ def test_a_kill_in_the_middle_loses_nothing_that_was_acknowledged(tmp_path):
     found = arrived(out)
     assert set(found) == set(open_)  # and none of the traces that did not fail
     assert all(found[id_] == 2 for id_ in before)
+
+
+def test_the_ledger_is_even_after_clients_gave_up_and_came_again(tmp_path):
+    port, out, telemetry = free_port(), tmp_path / "out", Telemetry()
+    document = configuration(port, out, "decided", "500ms")
+    checked = check([f"yaml:{yaml.safe_dump(document)}"], Registry, environ={})
+
+    async def give_up(body):
+        async with asyncio.timeout(0.2):
+            await post(port, body)
+
+    async def body():
+        async with running(checked.graph, telemetry):
+            sent = list(bodies(10).values())
+            gone = await asyncio.gather(*map(give_up, sent), return_exceptions=True)
+            assert {type(one) for one in gone} == {TimeoutError}
+            await asyncio.sleep(0.1)
+            assert set(await asyncio.gather(*(post(port, one) for one in sent))) == {200}
+
+    asyncio.run(body())
+    (line,) = report(telemetry.ledger).totals
+    assert not line.unaccounted
+    assert line.delivered == sum(arrived(out).values())
+    assert (line.received, line.delivered, line.filtered) == (30, 20, 10)

@@ -30,6 +30,7 @@ Decide = Callable[[Sequence[Trace], float, Turns], Awaitable[list[Verdict]]]
 
 _HURRIED = float("-inf")
 _TICK = 0.25  # seconds between decisions, which are made together
+_LOT = 2048  # traces that are decided together, at most
 _LARGEST = 1 << 20  # bytes of spans that are handed on at once, where calls do not wait
 _BACKOFF = RetryConfig()
 _TOO_LATE = Verdict(keep=False, rule="prior_spans_rate")
@@ -165,7 +166,8 @@ class Holder:
             self._held += OVERHEAD
             self._budget.charge(OVERHEAD)
         trace.add(spans, owner)
-        owner.traces.add(trace_id)
+        if self._waits:
+            owner.traces.add(trace_id)
         self._held += len(spans.data)
         self._budget.charge(len(spans.data))
 
@@ -210,16 +212,19 @@ class Holder:
         everything = self._ends or self._health.ends
         due: list[Trace] = []
         early = 0
-        while self._traces:
-            trace = next(iter(self._traces.values()))
-            if trace.arrived > due_before and not everything and not self._too_much():
+        traces, held = len(self._traces), self._held
+        for trace in self._traces.values():  # once: the beginning of a dict of which much was deleted is far away
+            too_much = traces > self._config.num_traces or held > self._most
+            if len(due) >= _LOT or not (trace.arrived <= due_before or everything or too_much):
                 break
-            early += trace.arrived > due_before or trace.arrived == _HURRIED
+            early += not everything and (trace.arrived > due_before or trace.arrived == _HURRIED)
+            traces, held = traces - 1, held - trace.nbytes
+            due.append(trace)
+        for trace in due:
             del self._traces[trace.id]
             self._deciding[trace.id] = trace
-            self._held -= trace.nbytes
-            self._leaving += trace.nbytes
-            due.append(trace)
+        self._leaving += self._held - held
+        self._held = held
         if early:
             self._early.add(early)
         return due
@@ -227,27 +232,28 @@ class Holder:
     async def tick(self) -> None:
         """Decide what is due, and send it on its way."""
         async with self._ticking:
-            due = self._take_due()
-            if not due:
-                return
-            turns = Turns()
-            charged = {trace.id: trace.nbytes for trace in due}
-            verdicts = await self._decide(due, self._clock(), turns)
-            by_owner: dict[Owner, list[tuple[Verdict, Part]]] = {}
-            for trace, verdict in zip(due, verdicts, strict=True):
-                # What came while it was being decided is among its parts by now, and was charged to what is held.
-                came = trace.nbytes - charged[trace.id]
-                self._held -= came
-                self._leaving += came
-                self._decisions.put(trace.id, verdict)
-                del self._deciding[trace.id]
-                self._budget.release(OVERHEAD)
-                self._leaving -= OVERHEAD
-                for part in trace.parts:
-                    by_owner.setdefault(part.owner if self._waits else _NOBODY, []).append((verdict, part))
-            self._count(verdicts)
-            for owner, parts in by_owner.items():
-                self._send(owner, parts)
+            while due := self._take_due():
+                await self._decide_on(due, Turns())
+                await asyncio.sleep(0)
+
+    async def _decide_on(self, due: list[Trace], turns: Turns) -> None:
+        charged = {trace.id: trace.nbytes for trace in due}
+        verdicts = await self._decide(due, self._clock(), turns)
+        by_owner: dict[Owner, list[tuple[Verdict, Part]]] = {}
+        for trace, verdict in zip(due, verdicts, strict=True):
+            # What came while it was being decided is among its parts by now, and was charged to what is held.
+            came = trace.nbytes - charged[trace.id]
+            self._held -= came
+            self._leaving += came
+            self._decisions.put(trace.id, verdict)
+            del self._deciding[trace.id]
+            self._budget.release(OVERHEAD)
+            self._leaving -= OVERHEAD
+            for part in trace.parts:
+                by_owner.setdefault(part.owner if self._waits else _NOBODY, []).append((verdict, part))
+        self._count(verdicts)
+        for owner, parts in by_owner.items():
+            self._send(owner, parts)
 
     def _count(self, verdicts: Sequence[Verdict]) -> None:
         kept = sum(verdict.keep for verdict in verdicts)

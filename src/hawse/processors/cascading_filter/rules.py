@@ -1,6 +1,6 @@
 """Filters: what a trace must have. Semantics: pkg/processor/cascadingfilterprocessor of sumologic-otel-collector."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hawse.batch import AttributeValue
@@ -10,8 +10,10 @@ from hawse.sampling.trace import Trace
 from hawse.values import Regex
 
 Test = Callable[[Trace], bool]
+Judge = Callable[[AttributeValue], bool]
+Attributes = Mapping[str, AttributeValue]
 _CODES = ("Unset", "Ok", "Error")
-_UNREAD = object()
+_UNREAD: Any = object()
 
 
 def rejecting(config: Reject) -> Test:
@@ -68,7 +70,7 @@ def _named(pattern: Regex) -> Test:
     return lambda trace: any(search(name.decode("utf-8", "replace")) for name in set(trace.columns.name))
 
 
-def _text(values: Sequence[str], *, use_regex: bool) -> Callable[[AttributeValue], bool]:
+def _text(values: Sequence[str], *, use_regex: bool) -> Judge:
     if use_regex:
         patterns = [Regex.parse(value).compiled.search for value in values]
         return lambda value: isinstance(value, str) and any(search(value) for search in patterns)
@@ -76,7 +78,7 @@ def _text(values: Sequence[str], *, use_regex: bool) -> Callable[[AttributeValue
     return lambda value: isinstance(value, str) and value in exact
 
 
-def _between(ranges: Sequence[tuple[int, int]]) -> Callable[[AttributeValue], bool]:
+def _between(ranges: Sequence[tuple[int, int]]) -> Judge:
     def test(value: AttributeValue) -> bool:
         return (
             isinstance(value, int | float)
@@ -87,7 +89,7 @@ def _between(ranges: Sequence[tuple[int, int]]) -> Callable[[AttributeValue], bo
     return test
 
 
-def _one(config: Attribute) -> Callable[[AttributeValue], bool]:
+def _one(config: Attribute) -> Judge:
     if not config.values and not config.ranges:
         return lambda value: True  # noqa: ARG005 - that it is there is enough
     text = _text(config.values, use_regex=config.use_regex)
@@ -98,18 +100,27 @@ def _one(config: Attribute) -> Callable[[AttributeValue], bool]:
 def _on_one_span(configs: Sequence[Attribute]) -> Test:
     wanted = [(config.key, _one(config)) for config in configs]
 
+    keys = [key.encode() for key, _ in wanted]
+
     def found(trace: Trace) -> bool:
-        for resource, spans in trace.by_resource():
-            of_resource = resource.attributes
-            if any(_matches(span, of_resource, wanted) for span in spans):
-                return True
+        for part in trace.parts:
+            of_resource = part.spans.scope.resource.attributes
+            data = part.spans.data
+            on_spans = [key in data for key in keys]
+            if not any(on_spans):  # what the resource says, it says of all of them
+                if _matches({}, of_resource, wanted):
+                    return True
+                continue
+            if all(here or key in of_resource for here, (key, _) in zip(on_spans, wanted, strict=True)):
+                spans = codec.read(data)
+                if any(_matches(codec.attributes(span), of_resource, wanted) for span in spans):
+                    return True
         return False
 
     return found
 
 
-def _matches(span: Any, of_resource: Any, wanted: Sequence[tuple[str, Callable[[AttributeValue], bool]]]) -> bool:
-    attributes = codec.attributes(span)
+def _matches(attributes: Attributes, of_resource: Attributes, wanted: Sequence[tuple[str, Judge]]) -> bool:
     for key, test in wanted:
         value = attributes[key] if key in attributes else of_resource.get(key, _UNREAD)
         if value is _UNREAD or not test(value):
