@@ -22,6 +22,7 @@ from hawse.demo.workload import Tally
 
 UP = [sys.executable, "-m", "hawse", "up", "--no-host-logs"]
 OWN = {"backend", "logs-collector", "logs-enrichment", "metrics-collector", "metrics-enrichment", "target-allocator"}
+OWN |= {"traces"}
 FIRST = re.compile(rb"^(INFO|ERROR) ")  # of an entry of the container "orders"
 
 
@@ -158,6 +159,7 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
     assert logs["filtered"] == sum(excluded.values()) > 0
     _check_ledgers(result["ledgers"], logs)
     _check_metrics(tmp_path, result)
+    _check_traces(tmp_path, result)
     assert tally.rotations > 0
     assert tally.restarts > 0
 
@@ -180,6 +182,31 @@ def _check_ledgers(ledgers, logs):
     assert enrichment["totals"][0]["reasons"] == {
         "filtered": {"pod annotation sumologic.com/exclude": logs["filtered"]}
     }
+
+
+def _check_traces(state, result):
+    """Every span that was sent by any of four protocols, under its pod; the logs beside a trace name it."""
+    traces = result["signals"]["traces"]
+    assert (traces["lost"], traces["missing"], traces["in_flight"], traces["duplicates"]) == (0, 0, 0, 0)
+    assert traces["sent"] == traces["received"] == traces["delivered"] > 100
+    senders = Tally.load(state / "demo" / "tally.json").senders
+    assert all(one.sent == one.made > 0 for one in senders)
+    assert set(traces["protocols"]) == {"otlp-grpc", "otlp-http", "jaeger-compact", "zipkin"}
+    ledger = result["ledgers"]["traces"]
+    assert ledger["balanced"]
+    assert ledger["totals"][0]["received"] == ledger["totals"][0]["delivered"] == traces["sent"]
+    asyncio.run(_check_spans(state, senders))
+
+
+async def _check_spans(state, senders):
+    async with Backend(store=state / "backend.db") as backend:
+        for one in senders:
+            asked = {"service": one.service, "k8s.namespace.name": one.namespace, "k8s.pod.name": one.pod}
+            assert await backend.spans(asked) == one.sent, one
+        found = (await backend.ask("traces/search", {"name": "place order"}))["traces"][0]
+        assert (found["spans"], found["root"]["service"], found["root"]["missing"]) == (7, "web", False)
+        beside = await backend.ask("traces/logs", {"trace_id": found["trace_id"]})
+        assert sum(record["of"] == "trace" for record in beside["records"]) == 4
 
 
 def _check_metrics(state, result):
@@ -255,13 +282,13 @@ def test_ctrl_c_drains_and_sums_up():
     assert up.returncode == 0, err
     assert set(pids) == {"demo", *OWN}
     assert "http://127.0.0.1:" in said
-    rows = re.findall(r"^ +([a-z ]+?) +([\d,]+) +([\d,]+)$", out, re.MULTILINE)
+    rows = re.findall(r"^ +([a-z ]+?) +([\d,]+) +([\d,]+) +([\d,]+)$", out, re.MULTILINE)
     assert [name for name, *_ in rows] == ["read", "filtered", "delivered", "in flight", "lost"]
-    for column in (1, 2):
+    for column, least in ((1, 50), (2, 50), (3, 20)):
         counted = {row[0]: int(row[column].replace(",", "")) for row in rows}
         assert counted["lost"] == counted["in flight"] == 0
-        assert counted["read"] == counted["filtered"] + counted["delivered"] > 50
-    assert out.count("every record is accounted for, none is lost") == 4
+        assert counted["read"] == counted["filtered"] + counted["delivered"] > least
+    assert out.count("every record is accounted for, none is lost") == 5
     assert not _wait_until_gone(pids.values())
 
 

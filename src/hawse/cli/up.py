@@ -77,11 +77,12 @@ def command(
     state: Path | None,
     form: str,
 ) -> int:
-    """Run the logs and the metrics pipelines on this machine (collectors, enrichment, target allocator, backend), each
-    a process with its bundled configuration, and show what arrives.
+    """Run the pipelines of logs, metrics and traces on this machine (collectors, enrichment, target allocator,
+    backend), each a process with its bundled configuration, and show what arrives.
 
-    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read or scraped, filtered, delivered and
-    lost, by what the files held, the targets exposed and the backend has; then each process's ledger.
+    Ctrl-C (or --for) ends it: everything drains, and a summary says what was read, scraped or received, filtered,
+    delivered and lost, by what the files held, the targets exposed, the services sent and the backend has; then each
+    process's ledger.
     Exit code 1 tells that something was lost.
     """
     if kubeconfig and demo:

@@ -30,13 +30,27 @@ class Event(NamedTuple):
 App: TypeAlias = Callable[[random.Random, int], Event]  # (source of chance, number of the event) → event
 
 
+def traced(event: Event, trace_id: str, span_id: str) -> Event:
+    """The same event of a service that puts the trace into its log lines."""
+    first, *rest = event.lines
+    if first.startswith("{"):
+        first = f'{{"trace_id": "{trace_id}", "span_id": "{span_id}", {first[1:]}'
+    else:
+        first = f"{first} trace_id={trace_id} span_id={span_id}"
+    return Event(event.stream, (first, *rest))
+
+
 def web_server(rng: random.Random, number: int) -> Event:
     """Access log in the combined format; errors on stderr."""
     peer = f"10.244.{rng.randrange(4)}.{rng.randrange(2, 250)}"
     if rng.random() < 0.03:
         return Event("stderr", (f"[error] {number}#0: upstream timed out while connecting, client: {peer}",))
     status, size = rng.choice((200, 200, 200, 200, 304, 404, 502)), rng.randrange(180, 48_000)
-    path = rng.choice(_PATHS)
+    return access(peer, rng.choice(_PATHS), status, size, number)
+
+
+def access(peer: str, path: str, status: int, size: int, number: int) -> Event:
+    """A line of the access log."""
     return Event("stdout", (f'{peer} - - "GET {path} HTTP/1.1" {status} {size} "-" "Mozilla/5.0" rid={number}',))
 
 

@@ -8,6 +8,7 @@ import msgspec
 from hawse.demo.apps import JAVA_FIRST_LINE
 from hawse.demo.hostlogs import HostLogs
 from hawse.demo.processes import Processes
+from hawse.demo.senders import PORTS as PROTOCOLS
 
 COLLECTOR = "hawse-up"  # the metrics-collector's id
 
@@ -44,6 +45,7 @@ class Environments:
             "target-allocator": self._target_allocator,
             "metrics-enrichment": self._metrics_enrichment,
             "metrics-collector": self._metrics_collector,
+            "traces": self._traces,
         }
         found = by_role[name]() if name in by_role else {}
         if name in self._processes.health:
@@ -144,3 +146,25 @@ class Environments:
             for name, port in self._targets.items()
         ]
         return {"HAWSE_METRICS_COLLECTOR_SCRAPE_CONFIGS": json.dumps(jobs), "HAWSE_METRICS_TARGET_ALLOCATOR": ""}
+
+    # --- traces -------------------------------------------------------------------------------------------------
+
+    def _traces(self) -> dict[str, str]:
+        """Of the role's many ports, those of the four protocols that the demo's services speak."""
+        port = {name: str(self._processes.ports[f"traces/{name}"]) for name in PROTOCOLS}
+        off = ("HAWSE_JAEGER_GRPC", "HAWSE_JAEGER_HTTP", "HAWSE_JAEGER_BINARY", "HAWSE_JAEGER_SAMPLING")
+        return {
+            **self._api_server(),
+            **self._telemetry("traces"),
+            **self._state("traces"),
+            **dict.fromkeys(off, ""),
+            "HAWSE_TRACES_RECEIVERS": "[otlp, jaeger, zipkin]",
+            "HAWSE_OTLP_HOST": "127.0.0.1",
+            "HAWSE_OTLP_GRPC_PORT": port["otlp-grpc"],
+            "HAWSE_OTLP_HTTP_PORT": port["otlp-http"],
+            "HAWSE_JAEGER_HOST": "127.0.0.1",
+            "HAWSE_JAEGER_COMPACT_PORT": port["jaeger-compact"],
+            "HAWSE_ZIPKIN_HOST": "127.0.0.1",
+            "HAWSE_ZIPKIN_PORT": port["zipkin"],
+            "HAWSE_BACKEND_ENDPOINT": self._processes.url("backend"),
+        }

@@ -3,6 +3,7 @@
 `python -m hawse.demo.node FOLDER --rate 1 --seed 7 --metrics NAME=PORT`. It makes FOLDER/kubeconfig when the API
 server answers, the node's /var/log in FOLDER/log, and FOLDER/tally.json, which is exact after `stop`. The containers'
 metrics are served as well; each NAME and PORT is a program of this machine that is to be found by the API server, too.
+With `--traces PROTOCOL=PORT` (see senders.PORTS) the services send spans there.
 Lines on standard input: `start` begins to log, `stop` ends it, and the metrics (then saves the tally, then makes
 FOLDER/stopped), the end of the input ends the process.
 """
@@ -19,22 +20,32 @@ from pathlib import Path
 from hawse.demo import cast, monitors
 from hawse.demo.apiserver import DemoApi
 from hawse.demo.exporters import Exporters, free_network
+from hawse.demo.senders import EVERY, PORTS
+from hawse.demo.traffic import Traffic
 from hawse.demo.workload import Node
 
 _TICK = 0.05  # seconds
+_FLUSH = 10.0  # seconds in which, at the end, what the services have not sent yet must be taken
 _LATE = 1.0  # seconds by which the API server learns of a pod after its containers log: as in clusters, sometimes
 
 
 class Cluster:
     """The API server and the node. `root` is the folder named above."""
 
-    def __init__(self, root: Path, rng: random.Random, rate: float, processes: Mapping[str, int]) -> None:
+    def __init__(
+        self, root: Path, rng: random.Random, rate: float, processes: Mapping[str, int], traces: Mapping[str, int]
+    ) -> None:
         self.api = DemoApi()
         self.node = Node(root / "log", rng, rate=rate, network=free_network(random.Random()))  # noqa: S311
         self._exporters = Exporters()
         self._processes = processes
         self._root = root
         self._logging: asyncio.Task[None] | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self._silent = asyncio.Event()
+        chance = random.Random(rng.random())  # noqa: S311 - its own: a seed's other logs stay as they are
+        self._traffic = Traffic(self.node.running, traces, chance, self.node.log, rate) if traces else None
+        self.node.tally.senders = self._traffic.tallies if self._traffic else []
 
     async def start(self) -> None:
         """Serve the API."""
@@ -56,11 +67,14 @@ class Cluster:
         while line := (await commands.readline()).strip():
             if line == b"start" and self._logging is None:
                 self._logging = asyncio.create_task(self._log())
+                self._sending = asyncio.create_task(self._send(self._traffic)) if self._traffic else None
             if line == b"stop":
                 await self._exporters.stop()
                 await self._end_logging()
+                await self._end_sending()
                 (self._root / "stopped").touch()
         await self._end_logging()
+        await self._end_sending()
         await self._exporters.stop()
         await self.api.stop()
 
@@ -71,10 +85,31 @@ class Cluster:
             await asyncio.sleep(_TICK)
             now = time.monotonic()
             self.node.advance(now - last)
+            if self._traffic is not None:
+                self._traffic.advance(now - last)
             last = now
             self.node.tally.save(self._root / "tally.json")
             if late and now - began > _LATE:
                 self.api.put(late.pop().manifest())
+
+    async def _send(self, traffic: Traffic) -> None:
+        while not self._silent.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._silent.wait(), EVERY)
+            await traffic.flush()
+        # What is left: a receiver may be busy.
+        until = time.monotonic() + _FLUSH
+        while any(one.sent < one.made for one in traffic.tallies) and time.monotonic() < until:
+            await asyncio.sleep(EVERY)
+            await traffic.flush()
+        await traffic.close()
+
+    async def _end_sending(self) -> None:
+        self._silent.set()
+        if self._sending is not None:
+            await self._sending
+        self._sending = None
+        self.node.tally.save(self._root / "tally.json")
 
     async def _end_logging(self) -> None:
         if self._logging is not None:
@@ -86,11 +121,13 @@ class Cluster:
         self.node.tally.save(self._root / "tally.json")
 
 
-async def _main(root: Path, seed: int | None, rate: float, processes: Mapping[str, int]) -> None:
+async def _main(
+    root: Path, seed: int | None, rate: float, processes: Mapping[str, int], traces: Mapping[str, int]
+) -> None:
     root.mkdir(parents=True, exist_ok=True)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    cluster = Cluster(root, random.Random(seed), rate, processes)  # noqa: S311
+    cluster = Cluster(root, random.Random(seed), rate, processes, traces)  # noqa: S311
     await cluster.start()
     await cluster.obey(commands)
 
@@ -101,8 +138,12 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1.0, help="times the usual hundred events a second")
     parser.add_argument("--seed", type=int, help="makes the same logs again")
     parser.add_argument("--metrics", action="append", default=[], type=_process, help="NAME=PORT of a program")
+    parser.add_argument("--traces", action="append", default=[], type=_process, help="PROTOCOL=PORT of a receiver")
     given = parser.parse_args()
-    asyncio.run(_main(given.folder, given.seed, given.rate, dict(given.metrics)))
+    traces = dict(given.traces)
+    if traces and set(traces) != set(PORTS):
+        parser.error(f"--traces: give a port for each of {', '.join(PORTS)}")
+    asyncio.run(_main(given.folder, given.seed, given.rate, dict(given.metrics), traces))
 
 
 def _process(text: str) -> tuple[str, int]:

@@ -19,7 +19,7 @@ from hawse.values import Duration
 
 T = TypeVar("T")
 
-# DESIGN.md's ports, as long as they are free: what each process is asked at, but for the last two.
+# DESIGN.md's ports, as long as they are free: what each process is asked at; NAME/PROTOCOL is where it takes data.
 PORTS = {
     "backend": 8088,
     "logs-enrichment": 24321,
@@ -29,8 +29,14 @@ PORTS = {
     "metrics-collector": 24321,
     "metrics-enrichment/otlp": 8888,
     "metrics-enrichment/remote-write": 9888,
+    "traces": 24321,
+    "traces/otlp-grpc": 4317,
+    "traces/otlp-http": 4318,
+    "traces/jaeger-compact": 6831,
+    "traces/zipkin": 9411,
 }
 _READY_WITHIN = 60.0  # seconds: a first start compiles Python's files, on a machine that may be busy
+UDP = frozenset({"traces/jaeger-compact"})
 _GRACE = 15.0  # seconds for a process to end
 _LAST_GRACE = 5.0  # the same, where something has gone wrong before
 
@@ -52,7 +58,7 @@ class Processes:
         self.root = root
         self.tiers = tuple(tiers)
         taken: set[int] = set()
-        self.ports = {name: free_port(port, taken) for name, port in PORTS.items()}
+        self.ports = {name: free_port(port, taken, udp=name in UDP) for name, port in PORTS.items()}
         # Each on a port of its own, which says whether the process gets on, and takes data.
         self.health = {name: free_port(13133, taken) for name in tiers}
         self.ledgers: dict[str, Report] = {}

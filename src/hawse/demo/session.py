@@ -1,4 +1,4 @@
-"""What `hawse up` runs: backend, enrichment and collectors for logs and metrics, and the demo's cluster.
+"""What `hawse up` runs: backend, enrichment and collectors for logs, metrics and traces, and the demo's cluster.
 
 They are started from the backend to the collectors and ended in the reverse order, each when nothing is on its way to
 it any more.
@@ -22,6 +22,9 @@ from hawse.demo.metrics import TIERS as METRICS
 from hawse.demo.metrics import Metrics, MetricsAccount
 from hawse.demo.monitors import NODE_EXPORTER
 from hawse.demo.processes import Place, Processes
+from hawse.demo.senders import PORTS as PROTOCOLS
+from hawse.demo.traces import TIERS as TRACES
+from hawse.demo.traces import Traces, TracesAccount
 from hawse.diagnostics import HawseError
 from hawse.net.client import HttpClient
 from hawse.net.settings import ClientConfig
@@ -38,11 +41,12 @@ class Accounts(msgspec.Struct):
 
     logs: Account
     metrics: MetricsAccount
+    traces: TracesAccount
 
     @property
     def lost(self) -> int:
-        """Records and data points."""
-        return self.logs.lost + self.metrics.lost
+        """Records, data points and spans."""
+        return self.logs.lost + self.metrics.lost + self.traces.lost
 
 
 class Session:
@@ -51,13 +55,14 @@ class Session:
     def __init__(self, options: Options) -> None:
         self._options = options
         self._root = options.state
-        self.processes = Processes(self._root, (*LOGS, *METRICS))
+        self.processes = Processes(self._root, (*LOGS, *METRICS, *TRACES))
         self.page = self.processes.url("backend") + "/"
         self._host = HostLogs() if options.host_logs else None
         host = [str(self._host)] if self._host and self._host.pattern else []
         self.sources = [*(["the demo's workload"] if options.demo else []), *host]
         self.logs = Logs(self.processes)
         self.metrics = Metrics(self.processes)
+        self.traces = Traces(self.processes)
         self.ledgers = self.processes.ledgers
 
     # --- start --------------------------------------------------------------------------------------------------
@@ -77,15 +82,17 @@ class Session:
         await asyncio.gather(self.begin("backend"), *demo)
         await self.logs.begin()
         await self.metrics.begin()
+        await self.traces.begin()
         allocator = [self.begin(_ALLOCATOR)] if self._options.demo else []
-        await asyncio.gather(self.begin("logs-enrichment"), self.begin("metrics-enrichment"), *allocator)
+        enrichment = ("logs-enrichment", "metrics-enrichment", "traces")
+        await asyncio.gather(*map(self.begin, enrichment), *allocator)
         await asyncio.gather(self.begin("logs-collector"), self.begin("metrics-collector"))
         if self._options.demo:
             self.processes.tell("demo", "start")
 
     async def _targets(self) -> dict[str, int]:
         """Programs of this machine whose metrics are collected, by name: our own, and the node exporter."""
-        names = ["backend", *LOGS, *METRICS, *([_ALLOCATOR] if self._options.demo else [])]
+        names = ["backend", *LOGS, *METRICS, *TRACES, *([_ALLOCATOR] if self._options.demo else [])]
         found = {name: self.processes.ports[name] for name in names}
         if await _answers(_NODE_EXPORTER_PORT):
             found[NODE_EXPORTER] = _NODE_EXPORTER_PORT
@@ -97,6 +104,7 @@ class Session:
         shutil.rmtree(self._root / "demo", ignore_errors=True)  # of an earlier run with the same state
         argv = [sys.executable, "-m", "hawse.demo.node", str(self._root / "demo"), "--rate", str(options.rate)]
         argv += [f"--metrics={name}={port}" for name, port in targets.items()]
+        argv += [f"--traces={name}={self.processes.ports[port]}" for name, port in PROTOCOLS.items()]
         await self.processes.run("demo", argv + ([] if options.seed is None else ["--seed", str(options.seed)]), {})
         await self.processes.until_there("demo", self._root / "demo" / "kubeconfig")
 
@@ -114,12 +122,20 @@ class Session:
         """The metrics-collector keeps nothing on disk. Here it leaves its ledger, so that the accounts can be held
         against each other when it has ended.
         """
+        if name == "traces":
+            return self._zipkin()
         if name != "metrics-collector":
             return []
         path = self._root / f"{name}.yaml"
         storage = {"directory": str(self._root / name)}
         service = {"extensions": ["health_check", "file_storage"]}
         path.write_bytes(msgspec.json.encode({"extensions": {"file_storage": storage}, "service": service}))
+        return ["--config", str(path)]
+
+    def _zipkin(self) -> list[str]:
+        path = self._root / "traces.yaml"
+        endpoint = f"127.0.0.1:{self.processes.ports['traces/zipkin']}"
+        path.write_bytes(msgspec.json.encode({"receivers": {"zipkin": {"endpoint": endpoint}}}))
         return ["--config", str(path)]
 
     # --- while it runs ------------------------------------------------------------------------------------------
@@ -134,7 +150,9 @@ class Session:
 
     async def look(self, *, final: bool = False) -> Accounts:
         """Ask everybody, and draw up the accounts. Who does not answer counts with what was known."""
-        return Accounts(await self.logs.look(final=final), await self.metrics.look(final=final))
+        return Accounts(
+            await self.logs.look(final=final), await self.metrics.look(final=final), await self.traces.look(final=final)
+        )
 
     # --- the end ------------------------------------------------------------------------------------------------
 
@@ -150,7 +168,9 @@ class Session:
         await self._settle_enrichment()
         await self._end("logs-enrichment")
         await self._end("metrics-enrichment")
+        await self._end("traces")
         await self.metrics.count()
+        await self.traces.count()
         return await self.look(final=True)
 
     async def _end(self, name: str) -> None:
@@ -164,24 +184,25 @@ class Session:
         unanswered.
         """
         until = time.monotonic() + _DRAIN
-        before: tuple[Account, int] = (Account(), -1)
+        before: tuple[Account, int, int] = (Account(), -1, -1)
         since = time.monotonic()
         while time.monotonic() < until:
             self.check()
-            now = (await self.logs.look(), await self.metrics.count())
+            now = (await self.logs.look(), await self.metrics.count(), await self.traces.count())
             if now != before:
                 before, since = now, time.monotonic()
             quiet = time.monotonic() - since > _SETTLED_AFTER
-            if self.logs.tiers.waiting == 0 and (quiet or (self.logs.complete and now[1] == 0)):
+            if self.logs.tiers.waiting == 0 and (quiet or (self.logs.complete and now[1:] == (0, 0))):
                 return
             await asyncio.sleep(0.1)
 
     async def _settle_enrichment(self) -> None:
-        """Wait until metrics-enrichment has handed on what it took: the collector has ended, nothing more comes."""
+        """Wait until metrics-enrichment and traces have handed on what they took: nothing more comes to them."""
         until = time.monotonic() + _DRAIN
         while time.monotonic() < until:
             self.check()
-            if (await self.metrics.look(final=True)).in_flight == 0:
+            waiting = (await self.metrics.look(final=True)).in_flight + (await self.traces.look(final=True)).in_flight
+            if waiting == 0:
                 return
             await asyncio.sleep(0.1)
 

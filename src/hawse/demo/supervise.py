@@ -93,11 +93,12 @@ class Child:
                 self._process.kill()
 
 
-def free_port(preferred: int, taken: set[int]) -> int:
+def free_port(preferred: int, taken: set[int], *, udp: bool = False) -> int:
     """The preferred port if nothing listens there, else any free one. `taken` are those given out already."""
     for port in (preferred, *[0] * 20):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(type=socket.SOCK_DGRAM if udp else socket.SOCK_STREAM) as probe:
+            if not udp:  # of UDP, this would let two have the port
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
@@ -106,4 +107,4 @@ def free_port(preferred: int, taken: set[int]) -> int:
         if found not in taken:
             taken.add(found)
             return found
-    raise HawseError.of("HW702", "no free TCP port on 127.0.0.1", fix="end some of what listens there (ss -ltn)")
+    raise HawseError.of("HW702", "no free port on 127.0.0.1", fix="end some of what listens there (ss -ltun)")

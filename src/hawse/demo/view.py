@@ -12,6 +12,7 @@ from rich.text import Text
 from hawse.demo.accounts import Account
 from hawse.demo.metrics import MetricsAccount
 from hawse.demo.session import Accounts, Session
+from hawse.demo.traces import TracesAccount
 
 _EVERY = 5.0  # seconds between two lines where there is no terminal
 
@@ -23,8 +24,8 @@ class View:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._began = self._told = time.monotonic()
-        self._last = (self._began, (0, 0))
-        self._rates = [0.0, 0.0]
+        self._last = (self._began, (0, 0, 0))
+        self._rates = [0.0, 0.0, 0.0]
 
     def __enter__(self) -> "View":
         if self._live is not None:
@@ -53,7 +54,8 @@ class View:
         """Progress."""
         at = time.monotonic()
         if at - self._last[0] >= 1:
-            seconds, delivered = at - self._last[0], (now.logs.delivered, now.metrics.delivered)
+            seconds = at - self._last[0]
+            delivered = (now.logs.delivered, now.metrics.delivered, now.traces.delivered)
             self._rates = [(new - old) / seconds for new, old in zip(delivered, self._last[1], strict=True)]
             self._last = (at, delivered)
         if self._live is not None:
@@ -70,6 +72,8 @@ class View:
         rest = " " * len(seconds)
         yield f"{rest}  metrics  {_progress('scraped', now.metrics.received, now.metrics)}  ({self._rates[1]:,.0f}/s)"
         yield f"{rest}           {now.metrics.series:,} series, targets: {targets(now.metrics)}"
+        yield f"{rest}  traces   {_progress('received', now.traces.received, now.traces)}  ({self._rates[2]:,.0f}/s)"
+        yield f"{rest}           {now.traces.traces:,} traces, spans sent: {protocols(now.traces)}"
 
 
 def progress(now: Account) -> str:
@@ -82,7 +86,12 @@ def targets(now: MetricsAccount) -> str:
     return f"{now.targets.up} up" + (f", {now.targets.down} down" if now.targets.down else "")
 
 
-def _progress(came: str, number: int, now: Account | MetricsAccount) -> str:
+def protocols(now: TracesAccount) -> str:
+    """How many spans the demo's services have sent, by protocol."""
+    return ", ".join(f"{number:,} by {name}" for name, number in sorted(now.protocols.items())) or "none"
+
+
+def _progress(came: str, number: int, now: Account | MetricsAccount | TracesAccount) -> str:
     parts = [f"{came} {number:,}", f"filtered {now.filtered:,}", f"delivered {now.delivered:,}"]
     refused = [f"refused {now.refused:,}"] if now.refused else []
     return "  ".join([*parts, *refused, f"in flight {now.in_flight:,}"])
@@ -90,7 +99,7 @@ def _progress(came: str, number: int, now: Account | MetricsAccount) -> str:
 
 def started(session: Session) -> Iterable[str]:
     """What runs, and where."""
-    yield "The pipelines of logs and metrics run: collectors → enrichment → backend"
+    yield "The pipelines of logs, metrics and traces run: collectors → enrichment → backend"
     for place in session.places():
         yield f"  {place.name:18} pid {place.pid:<8} {place.address:16} log {place.log}"
     health = ", ".join(f"{name} http://127.0.0.1:{port}/" for name, port in session.processes.health.items())
@@ -101,23 +110,24 @@ def started(session: Session) -> Iterable[str]:
 
 def summary(final: Accounts, seconds: float) -> Iterable[str]:
     """The last accounts, for people."""
-    logs, metrics = final.logs, final.metrics
-    yield f"after {f'{seconds:.0f}s:':7} {'logs':>11} {'metrics':>12}"
-    for name, of_logs, of_metrics in (
-        ("read", logs.read, metrics.received),
-        ("filtered", logs.filtered, metrics.filtered),
-        ("delivered", logs.delivered, metrics.delivered),
-        ("in flight", logs.in_flight, metrics.in_flight),
-        ("lost", logs.lost, metrics.lost),
-        ("refused", logs.refused, metrics.refused),
+    logs, metrics, traces = final.logs, final.metrics, final.traces
+    yield f"after {f'{seconds:.0f}s:':7} {'logs':>11} {'metrics':>12} {'spans':>12}"
+    for name, *numbers in (
+        ("read", logs.read, metrics.received, traces.received),
+        ("filtered", logs.filtered, metrics.filtered, traces.filtered),
+        ("delivered", logs.delivered, metrics.delivered, traces.delivered),
+        ("in flight", logs.in_flight, metrics.in_flight, traces.in_flight),
+        ("lost", logs.lost, metrics.lost, traces.lost),
+        ("refused", logs.refused, metrics.refused, traces.refused),
     ):
-        if name != "refused" or of_logs or of_metrics:
-            yield f"  {name:10} {of_logs:>12,} {of_metrics:>12,}"
-    if logs.duplicates:
-        yield f"  {'duplicates':10} {logs.duplicates:>12,}"
+        if name != "refused" or any(numbers):
+            yield f"  {name:10} " + " ".join(f"{number:>12,}" for number in numbers)
+    if logs.duplicates or traces.duplicates:
+        yield f"  {'duplicates':10} {logs.duplicates:>12,} {'':>12} {traces.duplicates:>12,}"
     if logs.unenriched:
         yield f"  {logs.unenriched:,} records came of pods that the API server does not know"
     yield f"  {metrics.series:,} series; targets at last: {targets(metrics)}"
+    yield f"  {traces.traces:,} traces; spans sent: {protocols(traces)}"
 
 
 def _pods(session: Session) -> Table:

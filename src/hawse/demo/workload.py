@@ -12,6 +12,7 @@ import msgspec
 from hawse.demo import apps, cast
 from hawse.demo.meters import MEASURES, Meters
 from hawse.demo.runtime import ContainerLog
+from hawse.demo.senders import SenderTally
 
 _ROTATE_AT = 96 << 10  # bytes: small, so that a demo of half a minute shows some (kubelet's default is 10 MiB)
 _FIRST_CRASH, _RARELY = 6.0, 300.0  # seconds after a start; doubles with each, up to the kubelet's longest back-off
@@ -46,6 +47,7 @@ class Tally(msgspec.Struct):
 
     pods: list[PodTally]
     exporters: list[ExporterTally] = []
+    senders: list[SenderTally] = []
     rotations: int = 0
     restarts: int = 0
 
@@ -142,7 +144,10 @@ class Node:
 
     def _say(self, running: Running) -> None:
         running.number += 1
-        event = running.container.app(self._rng, running.number)
+        self.log(running, running.container.app(self._rng, running.number))
+
+    def log(self, running: Running, event: apps.Event) -> None:
+        """Write an event of a container."""
         running.measure(event)
         for line in event.lines:
             running.log.write(self._now(), event.stream, line)
