@@ -256,7 +256,7 @@ def test_a_quiet_client_that_is_there_keeps_its_stream():
 
         call = both(made, "Echo", messages())
         assert next(call) == b"one"
-        time.sleep(2.2)
+        time.sleep(1.5)
         more.set()
         assert list(call) == [b"two"]
 
