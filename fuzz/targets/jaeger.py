@@ -45,6 +45,7 @@ def _thrift(protocol: type[Reader]) -> Callable[[bytes], None]:
     def run(data: bytes) -> None:
         one_by_one = Translator(protocol, _PARTS)
         one_by_one._columns = None
+        one_by_one._fixed = False
         for way in (lambda one: one.datagram, lambda one: lambda raw: [_finished(one.body(raw, _MOST))]):
             assert _told(way(warm), data) == _told(way(one_by_one), data), "memory or columns changed the result"
         assert warm.count(data) >= 0
@@ -93,6 +94,8 @@ _BINARY_SPAN = (
 def _binary() -> Iterator[bytes]:
     batch = bytes.fromhex("0c00010b00010000000473686f70000f00020c00000001") + _BINARY_SPAN + b"\0"
     yield batch
+    plain = _BINARY_SPAN.replace(bytes.fromhex("0f00060c00000001") + _BINARY_REFERENCE, b"")
+    yield bytes.fromhex("0c00010b00010000000473686f70000f00020c00000002") + plain * 2 + b"\0"
     yield bytes.fromhex("8001000400000009") + b"emitBatch" + bytes.fromhex("000000010c0001") + batch + b"\0"
     yield bytes.fromhex("00000009") + b"emitBatch" + bytes.fromhex("04000000010c0001") + batch + b"\0"
 

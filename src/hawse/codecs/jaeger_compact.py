@@ -60,11 +60,13 @@ class Columns:
         rows: list[_Row] = []
         numbers: list[bytes] = []
         while len(found) < count and (at < until or not found):
+            skipped = reader.skipped
             try:
                 row, end = self._row(reader, at, numbers)
             except (WireError, IndexError, struct.error):
                 row = None
             if row is None:
+                reader.skipped = skipped
                 scope, span, end = self._other(reader, at)
                 found.append((scope, span))
             else:

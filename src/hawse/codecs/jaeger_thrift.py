@@ -6,6 +6,7 @@ owns its bytes. `body` is a Batch, as posted to a collector, `datagram` a call o
 
 import struct
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from hawse.batch import Group, Resource
@@ -22,6 +23,7 @@ from hawse.codecs.thrift import (
     ONEWAY,
     STOP,
     STRUCT,
+    Binary,
     Compact,
     Fields,
     Reader,
@@ -41,6 +43,12 @@ _LONGEST_KEPT = 4096  # bytes of a process that is remembered
 _STEP, _COLUMNS = 32, 128  # spans between two turns for others: read one by one, in columns
 _BYTES = 32 << 10  # the same, since a span may be large
 _FEW = 12  # spans that are not worth columns
+# Runs of fields in the binary protocol: a type and a number before each.
+_IDS, _ID_HEADS = (
+    struct.Struct(">3s8s3s8s3s8s3s8s3si"),
+    (b"\x0a\0\1", b"\x0a\0\2", b"\x0a\0\3", b"\x0a\0\4", b"\x0b\0\5"),
+)
+_REST, _REST_HEADS = struct.Struct(">3si3sq3sq"), (b"\x08\0\7", b"\x0a\0\x08", b"\x0a\0\x09")
 _trace_id, _id = struct.Struct(">qq"), struct.Struct(">q")
 
 
@@ -71,6 +79,7 @@ class Translator:
         }
         self._log: Fields = {1: AN_I64, 2: (LIST, lambda reader, _, at: read_tags(reader, at, self._event_tags))}
         self._process: Fields = {1: A_STRING, 2: (LIST, _resource_tags)}
+        self._fixed = protocol is Binary
         self._columns = (
             Columns(self._span_tags, self._name, self._settled, most_parts, self._read_span, self._read_logs)
             if protocol is Compact
@@ -203,6 +212,12 @@ class Translator:
         return spans, at
 
     def _read_span(self, reader: Reader, at: int) -> tuple[Scope, bytes, int]:
+        if self._fixed:
+            skipped = reader.skipped
+            with suppress(WireError, IndexError, struct.error):  # what is wrong is told below
+                if (quick := self._fixed_span(reader, at)) is not None:
+                    return quick
+            reader.skipped = skipped
         reader.left = self._most_parts
         found, end = reader.struct(at, self._span)
         for number in _SPAN_FIELDS:
@@ -227,6 +242,39 @@ class Translator:
             jaeger_spans.flagged(found[7]),
         )
         return scope, b"".join(parts), end
+
+    def _fixed_span(self, reader: Reader, at: int) -> tuple[Scope, bytes, int] | None:
+        """A span of the binary protocol as most write it: the IDL's order, no references, so that sizes are known."""
+        data = reader.data
+        one, low, two, high, three, span_id, four, parent, five, size = _IDS.unpack_from(data, at)
+        if (one, two, three, four, five) != _ID_HEADS or size < 0:
+            return None
+        named, end = at + _IDS.size, at + _IDS.size + size
+        seven, flags, eight, start, nine, duration = _REST.unpack_from(data, end)
+        if (seven, eight, nine) != _REST_HEADS:
+            return None
+        end += _REST.size
+        tags: tuple[dict[str, bytes], jaeger_spans.Special] = ({}, {})
+        events: list[bytes] = []
+        reader.left = self._most_parts
+        if data[end : end + 3] == b"\x0f\0\x0a":
+            tags, end = read_tags(reader, end + 3, self._span_tags)
+        if data[end : end + 3] == b"\x0f\0\x0b":
+            events, end = self._read_logs(reader, LIST, end + 3)
+        if data[end]:
+            return None
+        scope, told = self._settled.of(*tags)
+        start *= 1000
+        parts = (
+            jaeger_spans.encoded_ids(high + low, span_id, parent),
+            self._name(data[named : named + size]),
+            told,
+            jaeger_spans.times(start, start + duration * 1000),
+            *tags[0].values(),
+            *events,
+            jaeger_spans.flagged(flags),
+        )
+        return scope, b"".join(parts), end + 1
 
     def _name(self, text: bytes) -> bytes:
         name = self._names.get(text)

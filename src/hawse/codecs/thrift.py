@@ -58,7 +58,7 @@ class Reader:
         """`data` is one message, or several in a row."""
         self.data = data
         self.left = 1 << 62  # how many structs lists may have, for the caller to bound
-        self._skipped = 0
+        self.skipped = 0  # elements in fields that are not known, for who reads something again to set back
 
     def message(self, at: int) -> tuple[Message, int]:
         """The head of a call."""
@@ -155,8 +155,8 @@ class Reader:
         raise NotImplementedError
 
     def _counted(self, size: int, at: int) -> int:
-        self._skipped += size
-        if self._skipped > MOST_SKIPPED:
+        self.skipped += size
+        if self.skipped > MOST_SKIPPED:
             raise WireError(f"more than {MOST_SKIPPED} elements in fields that are not known, at byte {at}")
         return size
 
