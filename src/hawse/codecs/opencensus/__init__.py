@@ -13,6 +13,7 @@ from hawse.codecs.span_writer import scope_spans
 from hawse.wire import LENGTH, WireError, walk
 
 _STEP = 32  # spans between two turns for others
+_AT_ONCE = 8192  # spans that are joined without a turn for others
 _FIELDS = 4096  # fields around them that are walked between two
 
 
@@ -79,10 +80,15 @@ class Stream:
             found.setdefault(self._resource if own is None else own, []).append(span)
             if index % _STEP == _STEP - 1:
                 yield
-        return [
-            Group(self._translator.resources.of(self._node or b"", raw), (scope_spans(spans),), len(spans))
-            for raw, spans in found.items()
-        ]
+        groups = []
+        for raw, spans in found.items():
+            pieces = []
+            for first in range(0, len(spans), _AT_ONCE):
+                pieces.append(scope_spans(spans[first : first + _AT_ONCE]))
+                yield
+            of = self._translator.resources.of(self._node or b"", raw)
+            groups.append(Group(of, tuple(pieces), len(spans)))
+        return groups
 
 
 __all__ = ["Stream", "TooMany", "Translator"]

@@ -28,7 +28,7 @@ class _BinaryAnnotation(msgspec.Struct, gc=False):
     endpoint: JsonEndpoint | None = None
 
 
-class _Span(msgspec.Struct, rename="camel"):
+class _Span(msgspec.Struct, gc=False, rename="camel"):
     trace_id: str
     id: str
     parent_id: str | None = None

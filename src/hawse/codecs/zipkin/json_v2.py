@@ -29,7 +29,7 @@ class _Annotation(msgspec.Struct, gc=False):
     value: str | None = None
 
 
-class _Span(msgspec.Struct, rename="camel"):
+class _Span(msgspec.Struct, gc=False, rename="camel"):
     trace_id: str
     id: str
     parent_id: str | None = None

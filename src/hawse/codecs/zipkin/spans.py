@@ -1,6 +1,6 @@
 """Where all of Zipkin's encodings meet: a span is written as OTLP, into the group of its resource and scope."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from typing import Literal, NamedTuple, TypeAlias
 
 from hawse.batch import AttributeValue, Group, Resource
@@ -22,6 +22,7 @@ _NAMES = {
 }
 _MOST_KEPT = 1024
 _LONGEST_KEPT = 4096  # bytes of a resource, characters of an endpoint
+_AT_ONCE = 8192  # spans that are joined without a turn for others; more of a scope come as several
 _SAMPLED = 1
 _ABSENT = field(SPAN, encode_attribute("otel.zipkin.absentField.startTime", value=True))
 _DEBUG = field(SPAN, encode_attribute("zipkin.debug", value=True))
@@ -170,16 +171,17 @@ class Spans:
         scopes = self._groups.setdefault((local.service, tuple(sorted(of_resource, key=_first))), {})
         scopes.setdefault(scope, []).append(written)
 
-    def groups(self) -> list[Group]:
-        """A group for each resource."""
-        return [
-            Group(
-                self._known.resource(key),
-                tuple(span_writer.scope_spans(spans, *scope) for scope, spans in scopes.items()),
-                sum(map(len, scopes.values())),
-            )
-            for key, scopes in self._groups.items()
-        ]
+    def groups(self) -> Generator[None, None, list[Group]]:
+        """A group for each resource. Yields now and then."""
+        made = []
+        for key, scopes in self._groups.items():
+            pieces = []
+            for scope, spans in scopes.items():
+                for at in range(0, len(spans), _AT_ONCE):
+                    pieces.append(span_writer.scope_spans(spans[at : at + _AT_ONCE], *scope))
+                    yield
+            made.append(Group(self._known.resource(key), tuple(pieces), sum(map(len, scopes.values()))))
+        return made
 
 
 def _first(tag: Tag) -> str:

@@ -25,16 +25,18 @@ class Translator:
 
     def json_v1(self, data: bytes, *, debug: bool = False) -> Generator[None, None, list[Group]]:
         """Version 1 in JSON."""
-        return (yield from json_v1.read(data, self._limits, self._known, debug=debug)).groups()
+        return (yield from (yield from json_v1.read(data, self._limits, self._known, debug=debug)).groups())
 
     def thrift_v1(self, data: bytes, *, debug: bool = False) -> Generator[None, None, list[Group]]:
         """Version 1 in Thrift."""
-        return (yield from thrift.read(data, self._limits, self._known, debug=debug)).groups()
+        return (yield from (yield from thrift.read(data, self._limits, self._known, debug=debug)).groups())
 
     def json_v2(self, data: bytes, *, debug: bool = False) -> Generator[None, None, list[Group]]:
         """Version 2 in JSON."""
-        return (yield from json_v2.read(data, self._limits, self._known, debug=debug)).groups()
+        return (yield from (yield from json_v2.read(data, self._limits, self._known, debug=debug)).groups())
 
     def proto_v2(self, data: bytes, *, debug: bool = False) -> Generator[None, None, list[Group]]:
         """Version 2 in protobuf."""
-        return (yield from proto.read(data, self._limits, self._known, self._proto_tags, debug=debug)).groups()
+        return (
+            yield from (yield from proto.read(data, self._limits, self._known, self._proto_tags, debug=debug)).groups()
+        )

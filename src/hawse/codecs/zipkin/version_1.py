@@ -71,8 +71,8 @@ def _add_both(spans: Spans, span: Span, core: dict[str, Annotation]) -> None:
     service = next(core[one].endpoint.service for one in ("sr", "ss") if one in core)
     server = [one for one in span.annotations if _is_server(one.value, one.endpoint, service)]
     client = [one for one in span.annotations if not _is_server(one.value, one.endpoint, service)]
-    of_server = [one for one in span.binary if one.key == "ca" or (one.key != "sa" and one.endpoint.service == service)]
-    of_client = [one for one in span.binary if one not in of_server]
+    of_server = [one for one in span.binary if _tags_server(one, service)]
+    of_client = [one for one in span.binary if not _tags_server(one, service)]
     start, duration = (span.start, span.duration) if span.start else _from_annotations(client)
     duration = duration or _between(core, CLIENT)
     _add_one(spans, span, CLIENT, start, duration, client, of_client, core)
@@ -83,6 +83,10 @@ def _add_both(spans: Spans, span: Span, core: dict[str, Annotation]) -> None:
 def _is_server(value: str, endpoint: Endpoint, service: str) -> bool:
     kind = _KINDS.get(value)
     return kind == SERVER if kind else endpoint.service == service
+
+
+def _tags_server(one: BinaryAnnotation, service: str) -> bool:
+    return one.key == "ca" or (one.key != "sa" and one.endpoint.service == service)
 
 
 def _from_annotations(annotations: Sequence[Annotation]) -> tuple[int, int]:
