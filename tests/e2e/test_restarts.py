@@ -1,17 +1,30 @@
-"""Tiers that are killed while logs and metrics flow: what was not acknowledged comes again, and nothing is missing.
+"""Tiers that are killed while logs, metrics and traces flow: what was not acknowledged comes again, and nothing is
+missing.
 
-But for the metrics-collector: what a target has told it is nowhere else.
+But for the metrics-collector: what a target has told it is nowhere else. And but for spans sent over UDP: nobody
+acknowledges them.
 """
 
 import asyncio
 import os
 import signal
 
+from hawse.backend.server import Backend
 from hawse.demo.environments import Options
+from hawse.demo.senders import UDP
 from hawse.demo.session import Session
+from hawse.demo.workload import Tally
 
 
-TIERS = ("logs-collector", "logs-enrichment", "metrics-enrichment", "backend", "target-allocator", "logs-collector")
+TIERS = (
+    "logs-collector",
+    "logs-enrichment",
+    "metrics-enrichment",
+    "backend",
+    "traces",
+    "target-allocator",
+    "logs-collector",
+)
 
 
 async def _killed_one_after_the_other(state):
@@ -41,3 +54,20 @@ def test_nothing_is_missing_after_kills(tmp_path):
     assert not any(arrived for pod, arrived in pods if not pod.collected)
     # What was under way when its receiver was killed comes twice, and no more than that.
     assert final.duplicates < final.written / 4
+    asyncio.run(_check_spans(tmp_path, accounts.traces))
+
+
+async def _check_spans(state, traces):
+    senders = Tally.load(state / "demo" / "tally.json").senders
+    assert all(one.sent == one.made for one in senders)
+    missing = 0
+    async with Backend(store=state / "backend.db") as backend:
+        for one in senders:
+            asked = {"service": one.service, "k8s.pod.name": one.pod}
+            counted = await backend.ask("traces/count", asked)
+            held = counted["count"] - counted["duplicates"]
+            assert held == one.sent or (one.protocol in UDP and held < one.sent), one
+            missing += one.sent - held
+    assert traces.missing == missing
+    assert traces.in_flight == 0
+    assert traces.sent > 200
