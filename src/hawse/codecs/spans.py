@@ -197,8 +197,3 @@ class Stamp:
         if any(name in raw for name in self._names):
             return without_attributes(raw, self._keys, _ATTRIBUTES)
         return raw
-
-
-def with_attributes(raw: bytes, new: Mapping[str, Any]) -> bytes:
-    """A span's message with attributes set."""
-    return without_attributes(raw, new, _ATTRIBUTES) + encode_attributes(new, _ATTRIBUTES)
