@@ -47,7 +47,7 @@ CLIENTS = {
     "jaeger-client": ("4.8.0", "setuptools<81", "six"),
     "opentelemetry-exporter-jaeger": ("1.21.0", "opentelemetry-sdk==1.21.0", "deprecated", *_OLD),
     "opentelemetry-exporter-zipkin": ("1.45.1", "opentelemetry-sdk==1.45.1", *_OLD),
-    "py-zipkin": ("1.2.8",),
+    "py-zipkin": ("1.2.8", "protobuf==3.20.3"),
     "opencensus-ext-ocagent": ("0.7.1", *_OLD),
 }
 # The same from npm. Named by us: most names there have a slash.

@@ -57,7 +57,7 @@ class Collector(Hawse):
     def url(self, name, path=""):
         return f"http://127.0.0.1:{self.ports[name]}{path}"
 
-    def wait_for(self, ids, seconds=15.0):
+    def wait_for(self, ids, seconds=10.0):
         """The spans of these (trace ID, span ID), in that order, once all are there; nothing else may be in their
         traces."""
         ids = [tuple(one) for one in ids]

@@ -75,6 +75,20 @@ def in_otlp(told, ids):
     return [_span(told, number, ids) for number in range(len(told["spans"]))]
 
 
+def differences(came, expected):
+    """What is not as expected, as short lines; none where the two lists of spans are equal."""
+    found = [] if len(came) == len(expected) else [f"{len(came)} spans, not {len(expected)}"]
+    for number, (one, other) in enumerate(zip(came, expected, strict=False)):
+        for key in {**one, **other}:
+            here, there = one.get(key), other.get(key)
+            if isinstance(here, dict) and isinstance(there, dict):
+                names = [name for name in {**here, **there} if here.get(name) != there.get(name)]
+                found += [f"{number}: {key}: {name}: {here.get(name)!r}, not {there.get(name)!r}" for name in names]
+            elif here != there:
+                found.append(f"{number}: {key}: {here!r}, not {there!r}")
+    return found
+
+
 def _span(told, number, ids):
     span = told["spans"][number]
     parent = span.get("parent")
