@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from hawse.batch import Batch, Group, Resource, Signal
 from hawse.codecs import otlp
 from hawse.codecs.span_writer import ERROR, SERVER, scope_spans, span
@@ -23,6 +21,8 @@ from hawse.config.decode import FAILED, Decoder
 from hawse.config.load import load
 from hawse.net.budget import Budget
 from hawse.processors import cascading_filter, probabilistic_sampler, tail_sampling
+from hawse.processors.cascading_filter.config import Config as CascadingConfig
+from hawse.processors.tail_sampling.config import Config as TailConfig
 
 _START = 1_700_000_000_000_000_000
 _PAGE = 4096
@@ -101,7 +101,7 @@ def _trace(draw: random.Random) -> Iterator[bytes]:
         )
 
 
-def _config(kind: type[msgspec.Struct], text: str) -> Any:
+def _config(kind: Any, text: str) -> Any:
     made = Decoder([]).struct(load([f"yaml:{text}"], environ={}).root, kind, "sampler")
     assert made is not FAILED
     return made
@@ -113,7 +113,7 @@ def _resident() -> int:
 
 async def measure(make: Any, config: Any, bodies: list[bytes]) -> dict[str, float]:
     """CPU-seconds per million spans, the share kept, and the bytes that a held span takes."""
-    process = _Process()
+    process: Any = _Process()
     sampler = make(config, process, process)
     spans = sum(otlp.decode(Signal.TRACES, body).items for body in bodies)
     resident, began = _resident(), time.process_time()
@@ -134,8 +134,8 @@ def main() -> None:
     bodies = list(requests(traces))
     size = round(sum(map(len, bodies)) / (10 * traces))
     ways = {
-        "tail_sampling": (tail_sampling.TailSampling, tail_sampling.Config, TAIL),
-        "cascading_filter": (cascading_filter.CascadingFilter, cascading_filter.Config, CASCADING),
+        "tail_sampling": (tail_sampling.TailSampling, TailConfig, TAIL),
+        "cascading_filter": (cascading_filter.CascadingFilter, CascadingConfig, CASCADING),
         "probabilistic_sampler": (
             probabilistic_sampler.ProbabilisticSampler,
             probabilistic_sampler.Config,

@@ -12,6 +12,8 @@ from hawse.component import Refused
 from hawse.config.decode import FAILED, Decoder
 from hawse.config.load import load
 from hawse.processors import cascading_filter, probabilistic_sampler, tail_sampling
+from hawse.processors.cascading_filter.config import Config as CascadingConfig
+from hawse.processors.tail_sampling.config import Config as TailConfig
 from hawse.sampling.threshold import TraceState
 from hawse.wire import WireError
 
@@ -61,7 +63,7 @@ def _config(kind: Any, text: str) -> Any:
 
 
 _TAIL = _config(
-    tail_sampling.Config,
+    TailConfig,
     """{acknowledge: received, policies: [
       {name: failed, type: status_code, status_code: {status_codes: [ERROR]}},
       {name: slow, type: latency, latency: {threshold_ms: 5}},
@@ -72,7 +74,7 @@ _TAIL = _config(
       {name: half, type: probabilistic, probabilistic: {sampling_percentage: 50}}]}""",
 )
 _CASCADING = _config(
-    cascading_filter.Config,
+    CascadingConfig,
     """{acknowledge: received, probabilistic_filtering_rate: 3,
       trace_reject_filters: [{name: no, name_pattern: "^x", status_code: Error}],
       trace_accept_filters: [{name: k, attributes: [{key: k, values: [v]}], spans_per_second: 3},
@@ -96,7 +98,7 @@ def _even(context: _Context, received: int) -> None:
 
 
 async def _held(make: Any, config: Any, batch: Batch) -> None:
-    context = _Context()
+    context: Any = _Context()
     sampler = make(config, context, context)
     try:
         await sampler.consume(batch)
@@ -126,7 +128,7 @@ def _logs(data: bytes) -> None:
 
 def _shares(batch: Batch) -> None:
     for config in _SHARES:
-        context = _Context()
+        context: Any = _Context()
         sampler = probabilistic_sampler.ProbabilisticSampler(config, context, context)
         try:
             asyncio.run(sampler.consume(batch))
