@@ -20,10 +20,12 @@ const colour = (service) => `c${(colours.get(service) ?? 0) % 12}`;
 /** Show the trace that is wanted. */
 export async function open() {
   const id = wanted.trace;
-  if (trace?.trace_id === id) return;
+  if (trace?.trace_id === id) return chooseWanted();
+  clear();
   const asked = new URLSearchParams({ trace_id: id, limit: LIMIT });
   const answer = await ask("trace", "traces/trace", asked);
-  if (!answer || wanted.trace !== id) return;
+  if (wanted.trace !== id) return;
+  if (!answer) return show($("trace-title"), "This trace cannot be shown");
   trace = answer;
   colours = new Map(trace.services.map(({ name }, at) => [name, at]));
   fall = new Waterfall($("waterfall"), { pick, colour });
@@ -33,13 +35,25 @@ export async function open() {
   $("find-span").value = "";
   find();
   head();
-  const at = wanted.span ? fall.rows.findIndex(({ span }) => span.span_id === wanted.span) : -1;
-  if (at >= 0) fall.choose(at);
+  chooseWanted();
   await beside();
 }
 
+function chooseWanted() {
+  const at = wanted.span ? fall.rows.findIndex(({ span }) => span.span_id === wanted.span) : -1;
+  if (at >= 0 && fall.chosen !== at) fall.choose(at);
+}
+
+/** Nothing is shown until another trace is. */
+function clear() {
+  trace = fall = null;
+  for (const id of ["trace-title", "trace-facts", "trace-legend", "waterfall", "beside", "beside-listed"]) show($(id));
+  $("span-drawer").hidden = true;
+  $("view-traces").classList.remove("opened");
+}
+
 export const forget = () => {
-  trace = null;
+  clear();
   closeSpan();
 };
 

@@ -79,7 +79,7 @@ export class Waterfall {
       row.lost ? h("b", { class: "w-lost", title: row.lost }, "⤷") : null,
       h("bdi", { class: "w-service" }, visible(span.service)), h("bdi", {}, visible(span.name) || "(no name)"),
       folded ? h("small", {}, `+${number(below)}`) : null);
-    name.style.paddingLeft = `${Math.min(depth, 24) * 13}px`;
+    name.style.paddingLeft = `min(${depth * 13}px, 55%)`;
     const element = h("div", {
       class: `w-row ${failed ? "failed" : ""} ${at === this.chosen ? "chosen" : ""} ${this.found.has(at) ? "found" : ""}`, role: "treeitem", "data-at": at,
       "aria-level": depth + 1, title: `${visible(span.service)}: ${visible(span.name)}\n${duration(row.took)}, ${duration(row.begin)} after the trace's start\n${span.kind}${failed ? `, failed ${visible(span.status.message)}` : ""}${row.lost ? `\n${row.lost}` : ""}`,
