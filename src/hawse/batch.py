@@ -139,12 +139,13 @@ class Batch:
     `peer` is the address of the client that sent it ("" where there is none): processors associate by it.
     """
 
-    __slots__ = ("groups", "peer", "signal")
+    __slots__ = ("_items", "groups", "peer", "signal")
 
     def __init__(self, signal: Signal, groups: Iterable[Group], peer: str = "") -> None:
         self.signal = signal
         self.groups = tuple(groups)
         self.peer = peer
+        self._items = -1  # asked for at every edge between components
 
     def with_groups(self, groups: Iterable[Group]) -> "Batch":
         """The same origin, other groups."""
@@ -153,7 +154,9 @@ class Batch:
     @property
     def items(self) -> int:
         """Records, points or spans."""
-        return sum(group.items for group in self.groups)
+        if self._items < 0:
+            self._items = sum(group.items for group in self.groups)
+        return self._items
 
     @property
     def nbytes(self) -> int:

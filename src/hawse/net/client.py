@@ -3,8 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from types import MappingProxyType
-from urllib.parse import SplitResult, urlsplit
+from typing import TypeAlias
+from urllib.parse import urlsplit
 
 from hawse import __version__
 from hawse.component import Busy
@@ -17,6 +19,7 @@ from hawse.net.tls import ClientTLS
 from hawse.wire import Buffer
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_Key: TypeAlias = tuple[str, str, int]  # scheme, host, port
 _SCRATCH = 256 << 10  # bytes received at once
 _CONTROLS = dict.fromkeys((*range(9), *range(10, 32), 127), " ")
 
@@ -90,14 +93,15 @@ class HttpClient:
         self._settings = settings
         self._limit = max_response_size
         self._base = urlsplit(settings.endpoint)
+        self._own = _split(settings.endpoint)[1]
         self._closed = False
-        self._pools: dict[tuple[str, str, int], Pool] = {}
+        self._pools: dict[_Key, Pool] = {}
         self._tls = ClientTLS(settings.tls)
         self._scratch = memoryview(bytearray(_SCRATCH))
         self._secrets = dict(settings.headers)
         self._common = self._common_lines()
         if settings.endpoint:
-            self._pool(self._base)
+            self._pool(self._own)
 
     async def request(
         self,
@@ -243,8 +247,7 @@ class HttpClient:
 
     def forget(self, url: str) -> None:
         """Close what is kept for the host of a URL: no more requests are to come, or not for long."""
-        parts = urlsplit(url)
-        pool = self._pools.pop(_key(parts), None)
+        pool = self._pools.pop(_split(url)[1], None)
         if pool is not None:
             pool.retire()
 
@@ -269,12 +272,11 @@ class HttpClient:
 
     def _target(self, url: str) -> tuple[str, Pool]:
         if url.startswith("/"):
-            return self._base.path.rstrip("/") + url, self._pool(self._base)
-        parts = urlsplit(url) if url else self._base
-        return (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), self._pool(parts)
+            return self._base.path.rstrip("/") + url, self._pool(self._own)
+        target, key = _split(url or self._settings.endpoint)
+        return target, self._pool(key)
 
-    def _pool(self, parts: SplitResult) -> Pool:
-        key = _key(parts)
+    def _pool(self, key: _Key) -> Pool:
         pool = self._pools.get(key)
         if self._closed:
             raise Busy("the client is closed")
@@ -289,8 +291,12 @@ class HttpClient:
         return lines + b"\r\n"
 
 
-def _key(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+@lru_cache(maxsize=256)
+def _split(url: str) -> tuple[str, _Key]:
+    """The target of a request for a URL, and whom to ask."""
+    parts = urlsplit(url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), (parts.scheme, parts.hostname or "", port)
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:

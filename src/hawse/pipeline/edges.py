@@ -64,16 +64,17 @@ class Answers:
 class Passed:
     """Counts the items of batches that the consumer behind took."""
 
-    __slots__ = ("_count", "_next")
+    __slots__ = ("_counts", "_next")
 
-    def __init__(self, consumer: Consumer, count: Counter) -> None:
+    def __init__(self, consumer: Consumer, *counts: Counter) -> None:
         self._next = consumer
-        self._count = count
+        self._counts = counts
 
     async def consume(self, batch: Batch) -> None:
         """See `component.Consumer`."""
         await self._next.consume(batch)
-        self._count.add(batch.items)
+        for count in self._counts:
+            count.add(batch.items)
 
 
 # --- what the wiring puts together ------------------------------------------------------------------------------------
@@ -221,9 +222,8 @@ def into(
 ) -> Consumer:
     """What hands batches to a processor or connector. `ends`: no records of this signal leave it."""
     name = f"{kind}_{_WORDS[kind][0]}_items"
-    counted = Passed(
-        _inside(consumer, progress), _Labelled(meter.counter(name, f"Number of items passed to the {kind}."), signal)
-    )
+    count = _Labelled(meter.counter(name, f"Number of items passed to the {kind}."), signal)
+    counted = Passed(consumer, count) if progress is None else Inside(consumer, progress, count)
     way = Noted(counted, ledger, own.number(signal, Outcome.CONSUMED)) if ends else counted
     return Judged(way, ledger, own)
 
@@ -241,13 +241,13 @@ def out_of(
 ) -> Consumer:
     """What a processor or connector hands batches to. `begins`: no records of this signal come into it."""
     name = f"{kind}_{_WORDS[kind][1]}_items"
-    way = consumer if progress is None else Beyond(consumer, progress)
+    counts: list[Counter] = [_Labelled(meter.counter(name, f"Number of items emitted by the {kind}."), signal)]
     if kind is Kind.PROCESSOR:  # older names of the same, which dashboards and alerts ask for
         words = signal.items.replace("_", " ")
-        way = Passed(way, meter.counter(f"processor_accepted_{signal.items}", f"Number of {words} handed on."))
+        counts.append(meter.counter(f"processor_accepted_{signal.items}", f"Number of {words} handed on."))
         for outcome in (Outcome.REFUSED, Outcome.DROPPED):
             own.number(signal, outcome)
-    counted = Passed(way, _Labelled(meter.counter(name, f"Number of items emitted by the {kind}."), signal))
+    counted = Passed(consumer, *counts) if progress is None else Beyond(consumer, progress, *counts)
     return Noted(counted, ledger, own.number(signal, Outcome.PRODUCED)) if begins else Merged(counted, ledger)
 
 

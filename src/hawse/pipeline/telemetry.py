@@ -46,17 +46,21 @@ class Family:
 class Sum:
     """A counter: `component.Counter` with the labels of its component."""
 
-    __slots__ = ("_labels", "_sums")
+    __slots__ = ("_known", "_labels", "_sums")
 
     def __init__(self, family: Family, labels: Mapping[str, str]) -> None:
         self._sums = family.sums
         self._labels: Labels = tuple(sorted(labels.items()))
+        self._known: dict[tuple[tuple[str, str], ...], Labels] = {}  # as many as there are series
         self._sums.setdefault(self._labels, 0.0)
 
     def add(self, amount: float, **attributes: str) -> None:
         """See `component.Counter`."""
         if attributes:
-            labels = tuple(sorted({**dict(self._labels), **attributes}.items()))
+            given = tuple(attributes.items())
+            labels = self._known.get(given)
+            if labels is None:
+                labels = self._known[given] = tuple(sorted({**dict(self._labels), **attributes}.items()))
             self._sums[labels] = self._sums.get(labels, 0.0) + amount
         else:
             self._sums[self._labels] += amount

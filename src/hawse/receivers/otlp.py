@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from hawse.batch import Batch, Signal
+from hawse.batch import Batch, Remembered, Resource, Signal
 from hawse.codecs import otlp, otlp_json
 from hawse.component import (
     Busy,
@@ -43,6 +43,7 @@ _JSON = "application/json"
 # Codes of google.rpc.Status (googleapis, google/rpc/code.proto).
 _INVALID_ARGUMENT, _RESOURCE_EXHAUSTED, _INTERNAL, _UNAVAILABLE = 3, 8, 13, 14
 _COMPLAIN_EVERY = 30.0  # seconds
+_REMEMBERED, _SMALL = 512, 2048  # resources, and bytes of each, that are decoded once
 _TURN = 0.005  # seconds of work without a turn for others
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
 
@@ -128,6 +129,7 @@ class Otlp(Receiver):
         self._servers: HttpServers = context.shared(HttpServers)
         self._malformed = context.meter.counter("hawse_receiver_malformed_requests", "Requests that are no OTLP.")
         self._complained = float("-inf")
+        self._known: Remembered[Resource] = Remembered(_same, _REMEMBERED)
         self.port = self.grpc_port = 0
 
     async def start(self) -> None:
@@ -156,7 +158,7 @@ class Otlp(Receiver):
         async def take(request: Request) -> Response:
             try:
                 batch = decode(signal, request, limits, as_json=False)
-                await read_resources(batch)
+                await read_resources(batch, self._known)
             except WireError as error:
                 message = f"malformed {signal} request: {error}"
                 self._complain(message, request.peer)
@@ -184,7 +186,7 @@ class Otlp(Receiver):
             as_json = kind == _JSON
             try:
                 batch = decode(signal, request, limits, as_json=as_json)
-                await read_resources(batch)
+                await read_resources(batch, self._known)
             except WireError as error:
                 message = f"malformed {signal} request: {error}"
                 self._complain(message, request.peer)
@@ -243,13 +245,21 @@ def decode(signal: Signal, request: Request, limits: GrpcConfig | HttpConfig, *,
     return batch
 
 
-async def read_resources(batch: Batch) -> None:
+def _same(resource: Resource) -> Resource:
+    return resource
+
+
+async def read_resources(batch: Batch, known: Remembered[Resource] | None = None) -> None:
     """Decode the resources, for good, so that no component has to reckon with malformed ones. Raises WireError.
+
+    Clients send the same over and over, so small ones are remembered: nobody has seen the groups but us.
 
     Others get their turn in between: attributes are all that a client can make expensive.
     """
     since = time.perf_counter()
     for group in batch.groups:
+        if known is not None and len(group.resource.raw) <= _SMALL:
+            group.resource = known(group.resource)
         _ = group.resource.attributes
         if time.perf_counter() - since > _TURN:
             await asyncio.sleep(0)
