@@ -3,7 +3,7 @@
 import asyncio
 import time
 
-from hawse.turns import Turns
+from hawse.turns import Turns, in_turns
 
 
 def others_ran(work):
@@ -41,3 +41,23 @@ def test_short_work():
             await turns.give()
 
     assert others_ran(work) <= 2
+
+
+def test_work_in_steps():
+    def steps(seconds):
+        for _ in range(4):
+            time.sleep(seconds)
+            yield
+        return "done"
+
+    found = []
+
+    async def long():
+        found.append(await in_turns(steps(0.006)))
+
+    async def short():
+        found.append(await in_turns(steps(0), Turns()))
+
+    assert others_ran(long) >= 3
+    assert others_ran(short) <= 1
+    assert found == ["done", "done"]

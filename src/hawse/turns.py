@@ -24,9 +24,12 @@ class Turns:
             self._since = time.perf_counter()
 
 
-async def in_turns(work: Generator[None, None, T]) -> T:
-    """The result of work that yields between its steps: others run there when it is time. Raises as the work does."""
-    turns = Turns()
+async def in_turns(work: Generator[None, None, T], turns: Turns | None = None) -> T:
+    """The result of work that yields between its steps: others run there when it is time. Raises as the work does.
+
+    `turns` is for work that goes on after this.
+    """
+    turns = turns or Turns()
     while True:
         try:
             next(work)

@@ -3,6 +3,7 @@
 import base64
 import json
 import struct
+import time
 
 import pytest
 from hypothesis import given
@@ -150,6 +151,32 @@ def test_a_resource_for_each_service_and_its_tags():
         ({"service.name": "a", "k8s.pod.name": "q"}, 1),
         ({}, 1),
     ]
+
+
+def test_tags_of_the_resource_are_texts_and_not_mixed_up():
+    resources = v2(*(minimal(tags={"service.version": value}) for value in (1, True, "1", 1.0)))
+    assert [attributes(each.resource)["service.version"] for each in resources] == ["1", "true", "1.0"]
+
+
+@pytest.mark.parametrize("port", [0, -1, 65536, 1 << 70, 1e300, None])
+def test_a_port_that_is_none(port):
+    assert attributes(one(v2(minimal(localEndpoint={"port": port})))) == {}
+
+
+@pytest.mark.parametrize("version", [v1, v2])
+def test_times_that_do_not_fit_are_the_nearest(version):
+    span = one(version(minimal(timestamp=1e300, duration=-1)))
+    assert span.start_time_unix_nano == span.end_time_unix_nano == (1 << 64) - 1
+    assert one(version(minimal(timestamp=-5))).start_time_unix_nano == 0
+
+
+def test_shared_spans_of_many_tags_take_linear_time():
+    binary = [{"key": f"k{at}", "value": at, "endpoint": FRONT} for at in range(9000)]
+    began = time.perf_counter()
+    first, second = v1(v1_span(annotations=[core("cs", 1, FRONT), core("sr", 2, BACK)], binaryAnnotations=binary))
+    assert time.perf_counter() - began < 2  # 0.1 s; once 3
+    assert len(attributes(one([first]))) == 9002
+    assert len(attributes(one([second]))) == 2
 
 
 def test_a_service_name_that_came_from_elsewhere():

@@ -62,7 +62,8 @@ def endpoint(found: JsonEndpoint | None) -> Endpoint:
     """An endpoint without absent parts."""
     if found is None:
         return NOBODY
-    return Endpoint(found.service_name or "", found.ipv4 or "", found.ipv6 or "", int(found.port or 0))
+    port = found.port or 0
+    return Endpoint(found.service_name or "", found.ipv4 or "", found.ipv6 or "", int(port) if 0 < port < 65536 else 0)
 
 
 def read(data: bytes, limits: Limits, known: Known, *, debug: bool) -> Generator[None, None, Spans]:

@@ -41,7 +41,7 @@ class Endpoint(NamedTuple):
 
 NOBODY = Endpoint()
 Encoded: TypeAlias = Mapping[str, bytes]  # attributes by key
-_ResourceKey: TypeAlias = tuple[str, tuple[Tag, ...]]
+_ResourceKey: TypeAlias = tuple[str, tuple[tuple[str, str], ...]]  # service, and tags of the resource
 
 
 class Known:
@@ -98,9 +98,9 @@ class Known:
         return found
 
 
-def _resource(service: str, tags: Iterable[Tag]) -> Resource:
+def _resource(service: str, tags: Iterable[tuple[str, str]]) -> Resource:
     told = dict(tags)
-    source = text(told.pop(SERVICE_NAME_SOURCE, "")) or "service.name"
+    source = told.pop(SERVICE_NAME_SOURCE, "") or "service.name"
     attributes: dict[str, AttributeValue] = {source: service} if service else {}
     attributes.update(told)
     return Resource.of(attributes)
@@ -139,7 +139,7 @@ class Spans:
         if remote is not NOBODY:
             plain.update(known.remote(remote))
         special: Special = {}
-        of_resource: list[Tag] = []
+        of_resource: list[tuple[str, str]] = []
         kept = known.tags
         for tag in tags:
             key, value = tag
@@ -147,7 +147,7 @@ class Spans:
             if role == PLAIN:
                 plain[key] = encoded
             elif role == RESOURCE:
-                of_resource.append(tag)
+                of_resource.append((key, text(value)))
             else:
                 special[key] = (value, encoded)
         scope, fields = NO_SCOPE, b""
@@ -184,7 +184,7 @@ class Spans:
         return made
 
 
-def _first(tag: Tag) -> str:
+def _first(tag: tuple[str, str]) -> str:
     return tag[0]
 
 
