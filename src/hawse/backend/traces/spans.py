@@ -125,10 +125,10 @@ def read(group: Group) -> SpanLot:
     data = b"".join(group.scopes)
     try:
         parsed, raw = message_class("Group").FromString(data), message_class("RawGroup").FromString(data)
+        schema_url = _text(parsed.schema_url)
+        scopes = [_scope(one.scope, _text(one.schema_url) or schema_url) for one in parsed.scopes]
     except DecodeError as error:
         raise WireError(f"malformed spans: {error}") from None
-    schema_url = _text(parsed.schema_url)
-    scopes = [_scope(one.scope, _text(one.schema_url) or schema_url) for one in parsed.scopes]
     spans = [span for one in parsed.scopes for span in one.spans]
     counts = [len(one.spans) for one in parsed.scopes]
     messages = [message for one in raw.scopes for message in one.spans]
