@@ -71,6 +71,42 @@ def test_who_gives_up_waiting_takes_its_spans_away_and_nothing_is_counted_twice(
     asyncio.run(body())
 
 
+def test_who_waits_less_than_the_decision_takes_gets_an_answer_when_it_comes_again():
+    async def body():
+        bench = sampler("decided")
+        for _ in range(2):  # three times two seconds: the wait is five
+            (call,) = await pending(bench, batch(a_span(1, ms=2000)))
+            await bench.decide(after=2)
+            call.cancel()
+            await asyncio.gather(call, return_exceptions=True)
+        (call,) = await pending(bench, batch(a_span(1, ms=2000)))
+        await bench.decide(after=2)
+        await call
+        assert len(bench.kept) == 1
+        bench.even(received=1)
+
+    asyncio.run(body())
+
+
+def test_what_does_not_come_again_is_forgotten():
+    async def body():
+        bench = sampler("decided")
+        (call,) = await pending(bench, batch(a_span(1, ms=2000)))
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await bench.decide(after=6)
+        assert bench.context.known["hawse_processor_held_traces"]() == 1
+        await bench.decide(after=6)
+        bench.even(received=0)
+        (call,) = await pending(bench, batch(a_span(2, ms=2000)))
+        call.cancel()
+        await asyncio.gather(call, return_exceptions=True)
+        await bench.sampler.stop()
+        bench.even(received=0)
+
+    asyncio.run(body())
+
+
 def test_a_busy_backend_hands_the_batch_back_and_the_decision_stands():
     async def body():
         bench = sampler("decided")

@@ -179,17 +179,15 @@ class Holder:
             task.cancel()
 
     def _withdraw(self, owner: Owner) -> None:
-        """The batch comes again: what is held of it goes."""
+        """The batch comes again: what is held of it goes. When its traces first came stays known: else they would
+        never be decided where senders wait less than `decision_wait`.
+        """
         for trace_id in owner.traces:
             trace = self._traces.get(trace_id)
-            if trace is None:
-                continue  # under decision: parts of a call that has ended are passed over
-            size = trace.withdraw(owner)
-            if not trace.parts:
-                del self._traces[trace_id]
-                size += OVERHEAD
-            self._held -= size
-            self._budget.release(size)
+            if trace is not None:  # else under decision: parts of a call that has ended are passed over
+                size = trace.withdraw(owner)
+                self._held -= size
+                self._budget.release(size)
 
     # --- decisions
 
@@ -210,20 +208,30 @@ class Holder:
         now = self._clock()
         due_before = now - self._config.decision_wait
         everything = self._ends or self._health.ends
+        forgotten_before = due_before - self._config.decision_wait
         due: list[Trace] = []
+        gone: list[Trace] = []
         early = 0
         traces, held = len(self._traces), self._held
         for trace in self._traces.values():  # once: the beginning of a dict of which much was deleted is far away
             too_much = traces > self._config.num_traces or held > self._most
             if len(due) >= _LOT or not (trace.arrived <= due_before or everything or too_much):
                 break
-            early += not everything and (trace.arrived > due_before or trace.arrived == _HURRIED)
+            if not trace.parts and not too_much and not everything and trace.arrived > forgotten_before:
+                continue  # taken back, and likely to come again
             traces, held = traces - 1, held - trace.nbytes
+            if not trace.parts:
+                gone.append(trace)
+                continue
+            early += not everything and (trace.arrived > due_before or trace.arrived == _HURRIED)
             due.append(trace)
+        for trace in gone:
+            del self._traces[trace.id]
+            self._budget.release(OVERHEAD)
         for trace in due:
             del self._traces[trace.id]
             self._deciding[trace.id] = trace
-        self._leaving += self._held - held
+        self._leaving += self._held - held - OVERHEAD * len(gone)
         self._held = held
         if early:
             self._early.add(early)
