@@ -14,6 +14,7 @@ const MOST_VALUE = 20_000; // characters of a value that are shown
 let trace = null; // the API's answer
 let fall = null;
 let colours = new Map();
+let opening = 0;
 
 const colour = (service) => `c${(colours.get(service) ?? 0) % 12}`;
 
@@ -22,9 +23,10 @@ export async function open() {
   const id = wanted.trace;
   if (trace?.trace_id === id) return chooseWanted();
   clear();
+  const mine = ++opening;
   const asked = new URLSearchParams({ trace_id: id, limit: LIMIT });
   const answer = await ask("trace", "traces/trace", asked);
-  if (wanted.trace !== id) return;
+  if (mine !== opening || wanted.trace !== id) return;
   if (!answer) return show($("trace-title"), "This trace cannot be shown");
   trace = answer;
   colours = new Map(trace.services.map(({ name }, at) => [name, at]));
