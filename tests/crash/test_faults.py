@@ -102,7 +102,8 @@ def test_a_backend_that_fails(tmp_path, queue, case):
             await bodies(tiers, 0.3)
             tally = await finish(tiers)
             said(tiers, "logs-enrichment", message)
-            assert fault.get("keep") or fault.get("hang") or not tally.duplicates
+            # In the moment in which the fault begins, an answer may be cut off whose records were taken.
+            assert fault.get("keep") or fault.get("hang") or tally.duplicates * 20 <= tally.written
 
     asyncio.run(run())
 
