@@ -15,7 +15,7 @@ from hawse.config.show import plain
 from hawse.values import ByteSize, ComponentID, Duration, Regex, Secret
 
 _TYPED = ("integer", "number", "boolean", "array", "object")
-_REFERENCE = {"type": "string", "pattern": r"\$\{.+\}"}
+_REFERENCE = {"type": "string", "pattern": r"\$\{[\s\S]+\}"}  # its default may have several lines
 _PARSED: dict[type, dict[str, Any]] = {
     Duration: {"type": ["string", "integer"], "pattern": r"^(0|([0-9.]+(ns|us|µs|ms|s|m|h|d))+|.*\$\{.+\}.*)$"},
     ByteSize: {"type": ["integer", "string"], "minimum": 0},
