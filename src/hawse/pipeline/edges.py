@@ -222,7 +222,7 @@ def into(
 ) -> Consumer:
     """What hands batches to a processor or connector. `ends`: no records of this signal leave it."""
     name = f"{kind}_{_WORDS[kind][0]}_items"
-    count = _Labelled(meter.counter(name, f"Number of items passed to the {kind}."), signal)
+    count = meter.counter(name, f"Number of items passed to the {kind}.").series(otel_signal=str(signal))
     counted = Passed(consumer, count) if progress is None else Inside(consumer, progress, count)
     way = Noted(counted, ledger, own.number(signal, Outcome.CONSUMED)) if ends else counted
     return Judged(way, ledger, own)
@@ -241,7 +241,8 @@ def out_of(
 ) -> Consumer:
     """What a processor or connector hands batches to. `begins`: no records of this signal come into it."""
     name = f"{kind}_{_WORDS[kind][1]}_items"
-    counts: list[Counter] = [_Labelled(meter.counter(name, f"Number of items emitted by the {kind}."), signal)]
+    emitted = meter.counter(name, f"Number of items emitted by the {kind}.")
+    counts: list[Counter] = [emitted.series(otel_signal=str(signal))]
     if kind is Kind.PROCESSOR:  # older names of the same, which dashboards and alerts ask for
         words = signal.items.replace("_", " ")
         counts.append(meter.counter(f"processor_accepted_{signal.items}", f"Number of {words} handed on."))
@@ -263,17 +264,3 @@ class _Both:
         """See `component.Counter`."""
         for counter in self._counters:
             counter.add(amount, **attributes)
-
-
-class _Labelled:
-    """A counter that adds to the series of one signal."""
-
-    __slots__ = ("_counter", "_signal")
-
-    def __init__(self, counter: Counter, signal: Signal) -> None:
-        self._counter = counter
-        self._signal = str(signal)
-
-    def add(self, amount: float, **attributes: str) -> None:
-        """See `component.Counter`."""
-        self._counter.add(amount, otel_signal=self._signal, **attributes)

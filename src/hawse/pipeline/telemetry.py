@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from hawse import __version__
-from hawse.component import Counter, Kind
+from hawse.component import Kind
 from hawse.pipeline.ledger import Ledger
 from hawse.pipeline.ledger.metrics import samples
 
@@ -64,6 +64,24 @@ class Sum:
             self._sums[labels] = self._sums.get(labels, 0.0) + amount
         else:
             self._sums[self._labels] += amount
+
+    def series(self, **attributes: str) -> "Series":
+        """The one with these attributes, which is there once something was added."""
+        return Series(self._sums, tuple(sorted({**dict(self._labels), **attributes}.items())))
+
+
+class Series:
+    """One series of a counter: `component.Counter` for what is added to often, always with the same attributes."""
+
+    __slots__ = ("_labels", "_sums")
+
+    def __init__(self, sums: dict[Labels, float], labels: Labels) -> None:
+        self._sums = sums
+        self._labels = labels
+
+    def add(self, amount: float, **attributes: str) -> None:  # noqa: ARG002
+        """See `component.Counter`; further attributes count for nothing."""
+        self._sums[self._labels] = self._sums.get(self._labels, 0.0) + amount
 
 
 class Telemetry:
@@ -160,7 +178,7 @@ class ComponentMeter:
         self._labels = labels
         self._removals: list[Callable[[], None]] = []
 
-    def counter(self, name: str, description: str, unit: str = "1") -> Counter:
+    def counter(self, name: str, description: str, unit: str = "1") -> Sum:
         """See `component.Meter`."""
         return self._telemetry.counter(_bare(name), description, self._labels, unit)
 
