@@ -140,7 +140,7 @@ def test_what_the_backend_holds_is_what_the_files_held(tmp_path):
             taken.listen()
         run = subprocess.run(
             [
-                *(*UP, "--for", "8s", "--rate", "5", "--seed", "5", "--scrape-interval", "1s"),
+                *(*UP, "--for", "8s", "--rate", "4", "--seed", "5", "--scrape-interval", "1s"),
                 *("-o", "json", "--state", str(tmp_path)),
             ],
             capture_output=True,

@@ -164,5 +164,7 @@ class Environments:
             "HAWSE_OTLP_HTTP_PORT": port["otlp-http"],
             "HAWSE_JAEGER_HOST": "127.0.0.1",
             "HAWSE_JAEGER_COMPACT_PORT": port["jaeger-compact"],
+            "HAWSE_ZIPKIN_HOST": "127.0.0.1",
+            "HAWSE_ZIPKIN_PORT": port["zipkin"],
             "HAWSE_BACKEND_ENDPOINT": self._processes.url("backend"),
         }

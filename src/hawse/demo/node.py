@@ -43,7 +43,7 @@ class Cluster:
         self._logging: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
         self._silent = asyncio.Event()
-        chance = random.Random(rng.random())  # noqa: S311 - its own: a seed's other logs stay as they are
+        chance = random.Random(self.node.pods[0].uid)  # noqa: S311 - a seed's other logs stay as they are
         self._traffic = Traffic(self.node.running, traces, chance, self.node.log, rate) if traces else None
         self.node.tally.senders = self._traffic.tallies if self._traffic else []
 

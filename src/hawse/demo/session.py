@@ -122,20 +122,12 @@ class Session:
         """The metrics-collector keeps nothing on disk. Here it leaves its ledger, so that the accounts can be held
         against each other when it has ended.
         """
-        if name == "traces":
-            return self._zipkin()
         if name != "metrics-collector":
             return []
         path = self._root / f"{name}.yaml"
         storage = {"directory": str(self._root / name)}
         service = {"extensions": ["health_check", "file_storage"]}
         path.write_bytes(msgspec.json.encode({"extensions": {"file_storage": storage}, "service": service}))
-        return ["--config", str(path)]
-
-    def _zipkin(self) -> list[str]:
-        path = self._root / "traces.yaml"
-        endpoint = f"127.0.0.1:{self.processes.ports['traces/zipkin']}"
-        path.write_bytes(msgspec.json.encode({"receivers": {"zipkin": {"endpoint": endpoint}}}))
         return ["--config", str(path)]
 
     # --- while it runs ------------------------------------------------------------------------------------------
