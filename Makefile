@@ -38,7 +38,7 @@ test-crash: $(DEV) ## Kill every role at KILLS=100 random moments under load, th
 test-faults: $(DEV) ## Everything that can fail around the roles, one case at a time, each with its figures (SEED, ARGS="-k sigterm")
 	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -s -q tests/crash/test_faults.py $(ARGS)
 
-test-peers: $(DEV) ## Beside Debian's Prometheus and exporters, the long runs too: same series, same values, nothing lost (SEED, ARGS)
+test-peers: $(DEV) ## Beside a real Prometheus, exporters, clients of traces, the long runs too: nothing lost or changed (SEED, ARGS)
 	@LONG=1 SEED=$(SEED) exec $(BIN)/python -m pytest -q tests/peers $(ARGS)
 
 check: $(DEV) ## Format, lint, types, import layers

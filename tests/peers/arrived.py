@@ -120,7 +120,12 @@ def _span(span, scope, resource):
             for event in span.events
         ],
         "links": [
-            {"trace_id": link.trace_id.hex(), "span_id": link.span_id.hex(), "attributes": _attributes(link.attributes)}
+            {
+                "trace_id": link.trace_id.hex(),
+                "span_id": link.span_id.hex(),
+                "trace_state": link.trace_state,
+                "attributes": _attributes(link.attributes),
+            }
             for link in span.links
         ],
         "status": (span.status.code, span.status.message),

@@ -22,6 +22,7 @@ def opentracing(told):
             span["tags"]["error"] = True
             span["status"] = ["error", ""]
         for link in span.get("links", ()):
+            link.pop("trace_state", None)
             link["attributes"] = {_REFERENCE: "follows_from"}
         if "links" in span and "parent" not in span:
             span["parent"] = span["links"][0]["of"]  # for these clients, a reference of any type is a parent
@@ -51,7 +52,7 @@ def from_opentracing(told, said, sampler, version):
 @pytest.mark.parametrize("bits", ["64", "128"])
 @pytest.mark.parametrize("sampling", ["const", "remote"])
 def test_jaeger_client_python(peer, collector, tell, sampling, bits):
-    told = opentracing(story())
+    told = opentracing(story(crowd=70))  # it keeps 100
     asked = str(collector.ports["sampling"]) if sampling == "remote" else "const"
     program = [peer("jaeger-client"), CLIENTS / "jaeger_client_python.py"]
     said, came = tell(told, program, collector.ports["compact"], asked, bits)
@@ -65,7 +66,7 @@ def test_jaeger_client_python(peer, collector, tell, sampling, bits):
 @pytest.mark.parametrize(("protocol", "sampling"), [("binary", "const"), ("binary", "remote"), ("thrift", "const")])
 def test_jaeger_client_node(node, collector, tell, protocol, sampling, bits):
     program, env = node("npm-jaeger-client")
-    told = story()
+    told = story(crowd=70)  # more would be lost where sockets have the kernel's usual 208 KiB
     told["spans"][0]["attributes"]["shop.raw"] = {"bytes": "00ff41"}
     told = opentracing(told)
     asked = str(collector.ports["sampling"]) if sampling == "remote" else "const"
@@ -140,4 +141,5 @@ def _with_the_exporters_times(spans):
 def _without_what_jaeger_lacks(span):
     span["trace_state"] = ""
     for link in span["links"]:
+        link["trace_state"] = ""
         link["attributes"] = typed({_REFERENCE: "follows_from"})

@@ -14,8 +14,11 @@ KINDS = {"internal": 1, "server": 2, "client": 3, "producer": 4, "consumer": 5}
 STATUS = {"ok": 1, "error": 2}
 
 
-def story(finer=0):
-    """One story; its IDs from elsewhere are new each time. `finer`: nanoseconds to add to all times."""
+def story(finer=0, crowd=0):
+    """One story; its IDs from elsewhere are new each time.
+
+    `finer`: nanoseconds to add to all times; `crowd`: how many spans more, more than fit into a message.
+    """
 
     def at(tick):
         return (_START + tick) * _TICK + finer
@@ -54,7 +57,7 @@ def story(finer=0):
                 "start": at(2),
                 "end": at(300),
                 "attributes": {"peer.service": "bank"},
-                "links": [{**linked, "attributes": {"why": "batch", "number": 2}}],
+                "links": [{**linked, "trace_state": "vendor=c3", "attributes": {"why": "batch", "number": 2}}],
                 "status": ["error", "card refused"],
             },
             {"name": "", "kind": "internal", "parent": 1, "start": at(3), "end": at(3), "status": ["ok", ""]},
@@ -66,7 +69,19 @@ def story(finer=0):
                 "end": at(5),
             },
             {"name": "hear", "kind": "consumer", "start": at(6), "end": at(7), "links": [{"of": 3}]},
+            *(_one_of_many(number, at(8)) for number in range(crowd)),
         ],
+    }
+
+
+def _one_of_many(number, time):
+    return {
+        "name": f"step {number}",
+        "kind": "client",
+        "parent": 0,
+        "start": time,
+        "end": time,
+        "attributes": {"number": number, "text": secrets.token_hex(500)},
     }
 
 
@@ -112,16 +127,23 @@ def _span(told, number, ids):
             {"time": event["time"], "name": event["name"], "attributes": typed(event["attributes"])}
             for event in span.get("events", [])
         ],
-        "links": [_link(link, ids) for link in span.get("links", [])],
+        "links": [_link(told, link, ids) for link in span.get("links", [])],
         "status": (STATUS.get(code, 0), message),
         "resource": typed({"service.name": told["service"], **told["resource"]}),
         "scope": tuple(told["scope"]),
     }
 
 
-def _link(link, ids):
+def _link(told, link, ids):
+    linked = told["spans"][link["of"]].get("parent") if "of" in link else link
+    state = linked.get("trace_state", "") if isinstance(linked, dict) else ""  # children have their parent's
     trace_id, span_id = ids[link["of"]] if "of" in link else (link["trace_id"], link["span_id"])
-    return {"trace_id": trace_id, "span_id": span_id, "attributes": typed(link.get("attributes", {}))}
+    return {
+        "trace_id": trace_id,
+        "span_id": span_id,
+        "trace_state": state,
+        "attributes": typed(link.get("attributes", {})),
+    }
 
 
 def typed(attributes):
