@@ -40,7 +40,7 @@ def logs(
     return {
         "records": [{"of": of, **record} for record, (*_, of) in zip(shown, kept, strict=True)],
         "more": len(named) + len(near) > len(kept),
-        "pods": sorted("/".join(pod) for pod in pods),
+        "pods": sorted("/".join(pod) for pod in pods if len(pod) < 3),
     }
 
 
