@@ -389,6 +389,34 @@ def test_waiting_batches_share_a_transaction(tmp_path):
     run(test)
 
 
+def test_batches_that_come_turn_by_turn_share_it_too_and_one_alone_does_not_wait_for_more(tmp_path):
+    async def test():
+        async with queue(tmp_path) as made:
+            made.backend.gate.clear()
+            count = 0
+
+            def hook(_):
+                nonlocal count
+                count += 1
+
+            made.storage.attach(hook)
+            tasks = []
+            for number in range(8):
+                tasks.append(asyncio.create_task(made.put(str(number))))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            await asyncio.gather(*tasks)
+            assert count <= 2  # one, unless the machine is slow
+            turns = 0
+            alone = asyncio.create_task(made.put("alone"))
+            while not alone.done():
+                turns += 1
+                await asyncio.sleep(0)
+            assert turns < 15
+
+    run(test)
+
+
 def test_little_memory_is_needed_however_much_waits(tmp_path):
     async def test():
         async with queue(tmp_path, queue_size=ByteSize(1000)) as made:
