@@ -35,5 +35,6 @@ async def in_turns(work: Generator[None, None, T], turns: Turns | None = None) -
             next(work)
         except StopIteration as done:
             found: T = done.value
+            await turns.give()  # small pieces of work in a row have no steps of their own
             return found
         await turns.give()

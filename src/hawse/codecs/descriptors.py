@@ -1,7 +1,8 @@
 """Message classes for upb, out of tables: one line a message, its fields as `number type name`.
 
-`*` behind a name repeats it, `name|one` makes it a member of the oneof `one`; a type with a capital is a message of the
-same table. Each table has a pool of its own, so that no other program's classes of the same name are in the way.
+`*` behind a name repeats it, `?` marks a field whose absence means something, `name|one` makes it a member of the oneof
+`one`; a type with a capital is a message of the same table. Each table has a pool of its own, so that no other
+program's classes of the same name are in the way.
 """
 
 from typing import Any
@@ -26,9 +27,11 @@ def classes(package: str, table: str) -> dict[str, Any]:
 
 
 def _add(package: str, made: descriptor_pb2.DescriptorProto, number: str, type_: str, text: str) -> None:
-    name, _, oneof = text.rstrip("*").partition("|")
+    name, _, oneof = text.rstrip("*?").partition("|")
     field = made.field.add(name=name, number=int(number))
     field.label = field.LABEL_REPEATED if text.endswith("*") else field.LABEL_OPTIONAL
+    if text.endswith("?"):
+        field.proto3_optional, oneof = True, f"_{name}"  # how proto3 marks presence
     if type_[0].isupper():
         field.type, field.type_name = field.TYPE_MESSAGE, f".{package}.{type_}"
     else:

@@ -7,12 +7,9 @@ which most often need no decoding at all. Text is declared as bytes: upb would r
 from functools import cache
 from typing import Any, NamedTuple
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from hawse.codecs.descriptors import classes
 
-_Type = descriptor_pb2.FieldDescriptorProto
-
-# Message: fields as "number type name", with * for repeated ones, ? for those whose absence means something, and
-# |oneof for those of which there is one.
+# Message: its fields, as `descriptors` has them.
 _LAYOUT = {
     "Exemplar": "7 bytes attributes*, 2 fixed64 time, 3 double as_double|value, 6 sfixed64 as_int|value, "
     "4 bytes span_id, 5 bytes trace_id",
@@ -50,33 +47,5 @@ class Messages(NamedTuple):
 @cache
 def messages() -> Messages:
     """Made when first needed."""
-    file = descriptor_pb2.FileDescriptorProto(name="hawse.series.proto", package="hawse.series", syntax="proto3")
-    for name, fields in _LAYOUT.items():
-        message = file.message_type.add(name=name)
-        for text in fields.split(", "):
-            _add(message, *text.split())
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return Messages(
-        *(
-            message_factory.GetMessageClass(pool.FindMessageTypeByName(f"hawse.series.{name}"))
-            for name in Messages._fields
-        )
-    )
-
-
-def _add(message: Any, number: str, type_: str, text: str) -> None:
-    name, _, oneof = text.partition("|")
-    field = message.field.add(name=name.rstrip("*?"), number=int(number))
-    field.label = _Type.LABEL_REPEATED if name.endswith("*") else _Type.LABEL_OPTIONAL
-    if type_ in _LAYOUT:
-        field.type, field.type_name = _Type.TYPE_MESSAGE, f".hawse.series.{type_}"
-    else:
-        field.type = _Type.Type.Value(f"TYPE_{type_.upper()}")
-    if name.endswith("?"):
-        field.proto3_optional, oneof = True, f"_{field.name}"  # how proto3 marks presence
-    if oneof:
-        known = [one.name for one in message.oneof_decl]
-        if oneof not in known:
-            message.oneof_decl.add(name=oneof)
-        field.oneof_index = known.index(oneof) if oneof in known else len(known)
+    found = classes("hawse.series", "\n".join(f"{name}: {fields}" for name, fields in _LAYOUT.items()))
+    return Messages(*(found[name] for name in Messages._fields))

@@ -5,7 +5,6 @@ import contextlib
 import os
 import shutil
 import subprocess
-import threading
 import time
 
 import grpc
@@ -13,11 +12,11 @@ import pytest
 
 from hawse.net.grpc import METHOD, Code, GrpcError, retry_info
 from hawse.net.http import Response, StreamResponse
-from hawse.net.server import HttpServers
-from hawse.net.settings import ServerConfig, TLSServer
+from hawse.net.settings import TLSServer
 from hawse.values import ByteSize, Duration
 
 from ..certificates import make
+from .serving import serving as served
 
 
 async def echo(request):
@@ -56,32 +55,8 @@ ROUTES = {
 }
 
 
-@contextlib.contextmanager
 def serving(**settings):
-    """A server in a thread of its own: grpcio's client is not for our loop."""
-    started, done = threading.Event(), None
-    box = {}
-
-    async def run():
-        nonlocal done
-        done = asyncio.Event()
-        servers = HttpServers(refused=lambda limit: box.setdefault("refused", []).append(limit))
-        config = ServerConfig(endpoint="127.0.0.1:0", **settings)
-        box["port"] = await servers.mount(config, ROUTES, owner="test")
-        box["loop"], box["servers"] = asyncio.get_running_loop(), servers
-        started.set()
-        await done.wait()
-        await servers.close()
-
-    thread = threading.Thread(target=lambda: asyncio.run(run()))
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield box
-    finally:
-        box["loop"].call_soon_threadsafe(done.set)
-        thread.join(20)
-        assert not thread.is_alive()
+    return served(ROUTES, **settings)
 
 
 @contextlib.contextmanager

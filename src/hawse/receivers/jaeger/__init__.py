@@ -23,8 +23,7 @@ from hawse.net.udp import UdpConfig
 from hawse.receivers.jaeger.agent import Agent
 from hawse.receivers.jaeger.config import JaegerConfig, needs, served
 from hawse.receivers.jaeger.sampling import Sampling
-from hawse.receivers.jaeger.turns import in_turns
-from hawse.turns import Turns
+from hawse.turns import Turns, in_turns
 from hawse.wire import WireError
 
 _CALL = "/jaeger.api_v2.CollectorService/PostSpans"

@@ -13,8 +13,7 @@ from hawse.codecs.jaeger_thrift import Translator
 from hawse.component import Busy, Consumer, Context, Refused
 from hawse.net.budget import Budget
 from hawse.net.udp import Datagram, UdpConfig, UdpServer
-from hawse.receivers.jaeger.turns import in_turns
-from hawse.turns import Turns
+from hawse.turns import Turns, in_turns
 from hawse.wire import WireError
 
 _RETRY_AFTER = 1.0  # seconds, where whoever is busy doesn't say
